@@ -1,0 +1,43 @@
+"""The ``opendt`` command: parse, call the library once, print.
+
+Each module in this package adds its commands with ``register(app)``. Modules are imported when the command
+line is built, so they import heavy packages (Prefect, DuckDB, Numba) inside their functions.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+import typer
+
+app = typer.Typer(
+    name="opendt", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
+    help="A digital twin for datacenters: replay, simulate, calibrate, optimize, query.",
+)  # fmt: skip
+
+
+def _version(show: bool) -> None:
+    if show:
+        from opendt import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """A digital twin for datacenters."""
+
+
+for _module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
+    _found = importlib.import_module(f"{__name__}.{_module}")
+    if hasattr(_found, "register"):
+        _found.register(app)
+
+
+def main() -> None:
+    """Entry point of the ``opendt`` command."""
+    app()

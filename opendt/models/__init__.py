@@ -1,0 +1,1 @@
+"""Frozen models: topology, workload, telemetry. Checked at the door, arrays inside."""

@@ -1,0 +1,301 @@
+"""All settings: one class per section, one line of help per field, one reader.
+
+Sources, weakest first: the defaults here (``config/default.yaml`` lists them), the file given with ``--config``,
+environment variables ``OPENDT_<SECTION>__<FIELD>``, and the well-known names in ``KNOWN_ENVIRONMENT``.
+Other code takes values as arguments and never reads files or the environment for settings.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from opendt.errors import ConfigError
+
+PREFIX = "OPENDT_"
+
+# Names other programs use too; each maps to a setting.
+KNOWN_ENVIRONMENT: dict[str, str] = {
+    "KAFKA_BOOTSTRAP_SERVERS": "stream.bootstrap_servers",
+    "OPENDC_HOME": "opendc.home",
+    "OPENAI_API_KEY": "llm.api_key",
+    "OPENAI_BASE_URL": "llm.base_url",
+}
+
+
+class Section(BaseModel):
+    """A section: frozen, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LakeSettings(Section):
+    """Where results land."""
+
+    path: Path = Field(Path("data/lake"), description="Folder of the lake: catalogue and Parquet files.")
+    catalog: str = Field("", description="Catalogue address; empty for SQLite in the folder, or postgres:dbname=...")
+    data_path: str = Field("", description="Where Parquet files go; empty for the folder, or s3://bucket/prefix.")
+    busy_timeout_ms: int = Field(10_000, ge=0, description="How long to wait for a locked catalogue [ms].")
+    commit_attempts: int = Field(20, ge=1, description="Attempts to commit when another writer got in first.")
+    snapshots_keep_days: float = Field(30.0, gt=0, description="Age at which maintain-lake expires snapshots [days].")
+
+
+class StoreSettings(Section):
+    """Where operational records live (SLOs, approvals, active topology)."""
+
+    url: str = Field("", description="SQLAlchemy URL; empty for SQLite beside the lake.")
+
+
+class TopicSettings(Section):
+    """Topic names."""
+
+    workload: str = Field("dc.workload", description="Tasks, fragments and heartbeats.")
+    power: str = Field("dc.power", description="Measured power.")
+    topology: str = Field("dc.topology", description="Topology as the datacenter reports it (compacted).")
+    sim_topology: str = Field("sim.topology", description="Topology the twin simulates (compacted).")
+    results: str = Field("sim.results", description="Results per window.")
+    deadletter: str = Field("dc.deadletter", description="Records that could not be understood.")
+    v0_tasks: str = Field("tasks", description="Task topic of the opendt-v0 layout.")
+    v0_fragments: str = Field("fragments", description="Fragment topic of the opendt-v0 layout.")
+
+
+class StreamSettings(Section):
+    """Kafka and replay."""
+
+    bootstrap_servers: str = Field("", description="Kafka brokers host:port,...; empty for the embedded broker.")
+    topics: TopicSettings = Field(default_factory=TopicSettings, description="Topic names.")
+    partitions: int = Field(4, ge=1, le=1024, description="Partitions of dc.workload and dc.power.")
+    replication_factor: int = Field(1, ge=1, description="Replicas of each topic.")
+    retention_hours: float = Field(24.0 * 7, gt=0, description="How long brokers keep records [h].")
+    layout: Literal["columns", "opendt-v1", "opendt-v0"] = Field("columns", description="Message layout.")
+    chunk_fragments: int = Field(120, ge=1, le=10_000, description="Fragments per message in layout columns.")
+    heartbeat_s: float = Field(60.0, gt=0, description="Trace time between heartbeats to every partition [s].")
+    speed: float = Field(-1.0, description="Trace seconds per second; 1 real time, -1 as fast as possible.")
+    embedded_ahead_bytes: int = Field(
+        3_000_000, ge=100_000, le=4_500_000,
+        description="Most bytes per partition sent ahead of the consumer on the embedded broker [B].",
+    )  # fmt: skip
+    poll_timeout_s: float = Field(
+        30.0, gt=0, description="Silence on all partitions after which a replay counts as lost [s]."
+    )
+    max_message_bytes: int = Field(10_000_000, ge=10_000, description="Largest message accepted [B].")
+    security: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="librdkafka settings passed through: security.protocol, sasl.*, ssl.*.",
+    )  # fmt: skip
+
+
+class WindowSettings(Section):
+    """Event-time windows."""
+
+    length_s: int = Field(3600, gt=0, description="Length of a window in trace time [s].")
+    late_policy: Literal["drop", "reopen"] = Field("drop", description="What to do with records of closed windows.")
+
+
+class EngineSettings(Section):
+    """Simulation."""
+
+    name: Literal["native", "opendc"] = Field("native", description="Engine that simulates.")
+    sample_interval_s: int = Field(30, gt=0, description="Spacing of power samples [s].")
+    host_interval_s: int = Field(
+        300, ge=0, description="Spacing of host samples, a multiple of the former; 0 for none [s]."
+    )
+    scaling: Literal["NoDelay", "Perfect"] = Field("NoDelay", description="What overload does to fragments.")
+    allocation: dict[str, Any] = Field(
+        default_factory=lambda: {"type": "prefab", "policyName": "Mem"},
+        description="OpenDC allocation policy object.",
+    )
+    seed: int = Field(0, description="Seed of random choices.")
+
+
+class OpenDCSettings(Section):
+    """The OpenDC experiment runner."""
+
+    home: Path | None = Field(None, description="Folder of the runner (holds lib/*.jar).")
+    java_home: Path | None = Field(None, description="JDK 21 or newer; empty to search.")
+    timeout_s: float = Field(600.0, gt=0, description="Longest run of one JVM [s].")
+    parallel: int = Field(1, ge=1, description="JVMs side by side.")
+    archive: Path = Field(Path("data/runs"), description="Where inputs and outputs of runs are kept.")
+
+
+class CalibrationSettings(Section):
+    """Calibration of the power model."""
+
+    mode: Literal["off", "grid", "bayesian", "online"] = Field("grid", description="How to calibrate per window.")
+    parameter: str = Field("cpuPowerModel.calibrationFactor", description="Topology property the grid varies.")
+    grid_min: float = Field(0.5, gt=0, description="Smallest grid value.")
+    grid_max: float = Field(10.0, gt=0, description="Largest grid value.")
+    grid_points: int = Field(10, ge=2, le=10_000, description="Grid values, evenly spaced.")
+    history_windows: int = Field(0, ge=0, description="Windows of measurements used; 0 for all before.")
+    seed: int = Field(0, description="Seed of samplers.")
+
+
+class OptimizeSettings(Section):
+    """Proposals."""
+
+    strategy: Literal["off", "rules", "bayesian", "random", "llm", "tournament"] = Field(
+        "rules", description="Who proposes at the end of a run."
+    )
+    budget: int = Field(50, ge=1, description="Simulations a strategy may spend.")
+
+
+class SloSettings(Section):
+    """Service level objectives; null leaves one out."""
+
+    energy_kwh: float | None = Field(None, gt=0, description="Energy target of a run [kWh].")
+    runtime_h: float | None = Field(None, gt=0, description="Runtime target of a run [h].")
+    carbon_kg: float | None = Field(None, gt=0, description="Carbon target of a run [kg].")
+    peak_power_kw: float | None = Field(None, gt=0, description="Peak power target [kW].")
+    queue_delay_s: float | None = Field(None, ge=0, description="Target of the mean wait for a host [s].")
+
+
+class LlmSettings(Section):
+    """Language model."""
+
+    api_key: SecretStr = Field(SecretStr(""), description="API key; empty turns the language model off.")
+    base_url: str = Field("", description="OpenAI-compatible address; empty for OpenAI's.")
+    model: str = Field("gpt-5-mini", description="Model name.")
+    timeout_s: float = Field(60.0, gt=0, description="Longest wait for an answer [s].")
+    max_retries: int = Field(2, ge=0, le=10, description="Retries after rate limits and server errors.")
+    max_output_tokens: int = Field(4_000, ge=100, description="Token limit of an answer.")
+
+
+class ApiSettings(Section):
+    """REST API and dashboard."""
+
+    host: str = Field("127.0.0.1", description="Address to bind; a token is required for anything but loopback.")
+    port: int = Field(8080, ge=0, le=65535, description="Port.")
+    token: SecretStr = Field(SecretStr(""), description="Bearer token for changes.")
+
+
+class PrefectSettings(Section):
+    """Prefect server started by `opendt up`."""
+
+    host: str = Field("127.0.0.1", description="Address of the server.")
+    port: int = Field(4200, ge=1, le=65535, description="Port of the server.")
+    retries: int = Field(3, ge=0, description="Retries of a task after a transient error.")
+    retry_delay_s: float = Field(2.0, ge=0, description="First delay before a retry; doubles each time [s].")
+    nightly_cron: str = Field("30 2 * * *", description="When the nightly calibration runs.")
+    timezone: str = Field("UTC", description="Time zone of schedules.")
+
+
+class Settings(Section):
+    """Everything."""
+
+    datacenter: str = Field("dc", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Identifier of the datacenter.")
+    lake: LakeSettings = Field(default_factory=LakeSettings)
+    store: StoreSettings = Field(default_factory=StoreSettings)
+    stream: StreamSettings = Field(default_factory=StreamSettings)
+    windows: WindowSettings = Field(default_factory=WindowSettings)
+    engine: EngineSettings = Field(default_factory=EngineSettings)
+    opendc: OpenDCSettings = Field(default_factory=OpenDCSettings)
+    calibration: CalibrationSettings = Field(default_factory=CalibrationSettings)
+    optimize: OptimizeSettings = Field(default_factory=OptimizeSettings)
+    slo: SloSettings = Field(default_factory=SloSettings)
+    llm: LlmSettings = Field(default_factory=LlmSettings)
+    api: ApiSettings = Field(default_factory=ApiSettings)
+    prefect: PrefectSettings = Field(default_factory=PrefectSettings)
+
+    def public(self) -> dict[str, Any]:
+        """The settings as JSON values, secrets masked; safe to print, log and store."""
+        return self.model_dump(mode="json")
+
+
+def load_settings(
+    config: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """Resolved settings.
+
+    Args:
+        config: YAML file that holds only what differs from the defaults.
+        overrides: dotted name to value, strongest (command-line options); None values are skipped.
+        environment: environment to read; the process's own by default.
+
+    Raises:
+        ConfigError: unknown name, wrong type or value out of range; names setting, value and source.
+    """
+    values: dict[str, Any] = _read_yaml(config) if config else {}
+    source = str(config) if config else "defaults"
+    for name, text in _from_environment(os.environ if environment is None else environment):
+        _assign(values, name, text)
+        source += ", environment"
+    for name, value in (overrides or {}).items():
+        if value is not None:
+            _assign(values, name, value)
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        hint = _hint(name) if first["type"] == "extra_forbidden" else ""
+        raise ConfigError(
+            f"setting {name}: {first['msg']}{hint} (from {source}). See `opendt config` for names and defaults.",
+            setting=name,
+        ) from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML ({error}). Fix or leave out --config.") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: must be a mapping of sections, not {type(data).__name__}.")
+    return data
+
+
+def _from_environment(environment: Mapping[str, str]) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = [
+        (name[len(PREFIX) :].lower().replace("__", "."), _scalar(environment[name]))
+        for name in sorted(environment)
+        if name.startswith(PREFIX) and (name == f"{PREFIX}DATACENTER" or "__" in name)
+    ]
+    found += [(dotted, environment[n]) for n, dotted in KNOWN_ENVIRONMENT.items() if environment.get(n)]
+    return found
+
+
+def _scalar(text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return text if value is None and text else value
+
+
+def _assign(values: dict[str, Any], dotted: str, value: Any) -> None:
+    *path, last = dotted.split(".")
+    for part in path:
+        inner = values.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"setting {part}: must be a mapping to hold {dotted}.")
+        values = inner
+    values[last] = value
+
+
+def _hint(name: str) -> str:
+    import difflib
+
+    names = [dotted for dotted, _, _ in describe()]
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def describe(model: type[BaseModel] = Settings, prefix: str = "") -> list[tuple[str, Any, str]]:
+    """(dotted name, default, help) of every setting, in order."""
+    rows: list[tuple[str, Any, str]] = []
+    for name, field in model.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        if isinstance(default, BaseModel):
+            rows += describe(type(default), f"{prefix}{name}.")
+        else:
+            rows.append((f"{prefix}{name}", default, field.description or ""))
+    return rows
