@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from opendt.errors import OpenDTError
@@ -41,8 +42,14 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: st
     for name in columns:
         table.add_column(name)
     for row in rows:
-        table.add_row(*("" if v is None else f"{v:,.4g}" if isinstance(v, float) else str(v) for v in row))
+        table.add_row(*(_cell(value) for value in row))
     console.print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.5g}" if isinstance(value, float) else escape(str(value))
 
 
 def command(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -55,14 +62,10 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
         except OpenDTError as error:
             if os.environ.get("OPENDT_DEBUG"):
                 raise
-            errors.print(f"[bold red]error:[/] {_plain(error.message)}", soft_wrap=True)
+            errors.print(f"[bold red]error:[/] {escape(error.message)}", soft_wrap=True)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             errors.print("interrupted")
             raise typer.Exit(130) from None
 
     return run
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
