@@ -1,0 +1,132 @@
+"""Running totals of a run: plain numbers that survive a restart."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+F64 = NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class ErrorSum:
+    """Sum and count of absolute percentage errors."""
+
+    total_pct: float = 0.0
+    count: int = 0
+
+    def add(self, predicted_w: F64, measured_w: F64) -> float | None:
+        """Add a window's samples; returns that window's own mean [%], None without usable samples."""
+        usable = np.isfinite(measured_w) & np.isfinite(predicted_w) & (measured_w > 0)
+        if not usable.any():
+            return None
+        errors = np.abs(predicted_w[usable] - measured_w[usable]) / measured_w[usable] * 100
+        self.total_pct += float(errors.sum())
+        self.count += len(errors)
+        return float(errors.mean())
+
+    @property
+    def mean_pct(self) -> float | None:
+        """Mean absolute percentage error [%], None before the first sample."""
+        return self.total_pct / self.count if self.count else None
+
+
+@dataclass(slots=True)
+class Totals:
+    """What a run has seen and produced so far."""
+
+    windows: int = 0
+    tasks_seen: int = 0
+    tasks_run: int = 0
+    tasks_completed: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    fragments: int = 0
+    power_readings: int = 0
+    late_records: int = 0
+    duplicate_records: int = 0
+    dead_letters: int = 0
+    energy_j: float = 0.0
+    energy_uncalibrated_j: float = 0.0
+    energy_measured_j: float = 0.0
+    carbon_g: float = 0.0
+    peak_power_w: float = 0.0
+    error: ErrorSum = field(default_factory=ErrorSum)
+    uncalibrated_error: ErrorSum = field(default_factory=ErrorSum)
+    persistence_error: ErrorSum = field(default_factory=ErrorSum)
+
+    def drop(self, reason: str, count: int) -> None:
+        """Count tasks that will never run."""
+        if count:
+            self.dropped[reason] = self.dropped.get(reason, 0) + count
+
+    @property
+    def tasks_dropped(self) -> int:
+        """Tasks that will never run, over all reasons."""
+        return sum(self.dropped.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; inverse of ``from_dict``."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Totals:
+        """Totals from ``to_dict``."""
+        sums = {name: ErrorSum(**data[name]) for name in ("error", "uncalibrated_error", "persistence_error")}
+        return cls(**(data | sums))
+
+
+@dataclass(frozen=True, slots=True)
+class WindowSummary:
+    """One window in a few numbers, for progress displays and artifacts."""
+
+    index: int
+    start_ms: int
+    end_ms: int
+    tasks_arrived: int
+    tasks_running: int
+    tasks_waiting: int
+    energy_kwh: float
+    mape_pct: float | None
+    persistence_mape_pct: float | None
+    late_records: int
+    dead_letters: int
+    wall_ms: float
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """A run in numbers: what ``opendt run --json`` prints."""
+
+    run_id: str
+    datacenter: str
+    state: str
+    windows: int
+    windows_recomputed: int
+    tasks_seen: int
+    tasks_run: int
+    tasks_dropped: int
+    dropped: dict[str, int]
+    fragments: int
+    energy_kwh: float
+    energy_uncalibrated_kwh: float
+    energy_measured_kwh: float | None
+    carbon_kg: float
+    peak_power_kw: float
+    mape_pct: float | None
+    uncalibrated_mape_pct: float | None
+    persistence_mape_pct: float | None
+    late_records: int
+    duplicate_records: int
+    dead_letters: int
+    proposals: int
+    wall_s: float
+    stages_s: dict[str, float]
+    lake: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, in order."""
+        return asdict(self)
