@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +13,27 @@ from numpy.typing import NDArray
 I64 = NDArray[np.int64]
 I32 = NDArray[np.int32]
 F64 = NDArray[np.float64]
+
+_PLAIN_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
+_INT64_MAX = 2**63 - 1
+
+
+def task_number(text: str) -> int:
+    """Engine number of a task's text id, the same in every process and without any table.
+
+    A plain decimal integer that fits int64 ("2133099", "-4") is its own number. Everything else, "007" and "+7"
+    included, so that two ids never share a number by notation, gets the first 63 bits of its BLAKE2b hash.
+    """
+    if _PLAIN_INTEGER.fullmatch(text):
+        number = int(text)
+        if -_INT64_MAX - 1 <= number <= _INT64_MAX:
+            return number
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def task_numbers(texts: Iterable[str]) -> I64:
+    """``task_number`` of many ids, in their order, as an int64 array."""
+    return np.fromiter((task_number(text) for text in texts), dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +76,8 @@ class Tasks:
 class Fragments:
     """Fragments as columns of equal length; those of one task stand in execution order.
 
-    ``task_id`` refers to ``Tasks.task_id``. Rows of different tasks may be interleaved.
+    ``task_id`` refers to ``Tasks.task_id``. Rows of different tasks may be interleaved; ``opendt.traces`` promises more
+    (see ``read_trace``): grouped by task, groups in the order of the tasks.
     """
 
     task_id: I64

@@ -1,0 +1,218 @@
+"""Tasks and fragments of an OpenDC trace folder as a checked ``Workload``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from opendt.errors import TraceError
+from opendt.models.workload import I64, Fragments, Tasks, Workload, task_numbers
+from opendt.traces import grouping, values
+from opendt.traces.columns import OPENDC_FRAGMENTS, OPENDC_TASKS, Column
+from opendt.traces.parquet import RawTable
+from opendt.traces.values import RowCheck
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A workload and what happened on the way to it."""
+
+    workload: Workload
+    dropped: Counter[str]
+    repaired: Counter[str]
+
+
+def decode(tasks: RawTable, fragments: RawTable, skip_invalid: bool) -> Decoded:
+    """The workload of two raw tables.
+
+    Raises ``TraceError`` for the first bad row, or with ``skip_invalid`` only when no task or fragment is left.
+    """
+    task_check = RowCheck(tasks.file, tasks.rows, skip_invalid)
+    columns = _task_columns(tasks, task_check)
+    _refuse_if_none_left(task_check)
+    fragment_check = RowCheck(fragments.file, fragments.rows, skip_invalid)
+    found = _fragment_columns(fragments, fragment_check, columns["task_id"], task_check.keep)
+    _refuse_if_none_left(fragment_check)
+    kept: dict[str, Any] = {
+        name: column if name == "parents" else task_check.kept(column) for name, column in columns.items()
+    }
+    new_row = _renumbering(task_check)
+    rows = fragment_check.kept(found.pop("row"))
+    rows = rows if new_row is None else new_row[rows]
+    group = grouping.group_order(rows)
+    count = np.bincount(rows, minlength=len(kept["task_id"])).astype(np.int64)
+    usage = grouping.arranged(fragment_check.kept(found["cpu_usage_mhz"]), group)
+    gpu = grouping.arranged(fragment_check.kept(found["gpu_usage_mhz"]), group) if "gpu_usage_mhz" in found else None
+    result = Tasks(
+        **kept,
+        fragment_count=count,
+        has_cpu_usage=_any_above_zero(usage, count),
+    )
+    ordered = Fragments(
+        task_id=np.repeat(result.task_id, count),
+        duration_ms=grouping.arranged(fragment_check.kept(found["duration_ms"]), group),
+        cpu_usage_mhz=usage,
+        gpu_usage_mhz=np.zeros(len(usage)) if gpu is None else gpu,
+    )
+    return Decoded(
+        Workload(result, ordered),
+        _prefixed("task", task_check.dropped) + _prefixed("fragment", fragment_check.dropped),
+        task_check.repaired + fragment_check.repaired,
+    )
+
+
+def _task_columns(raw: RawTable, check: RowCheck) -> dict[str, Any]:
+    by_name = {column.name: column for column in OPENDC_TASKS}
+    columns: dict[str, Any] = {}
+    columns["task_id"], columns["name"] = _task_ids(raw.arrays["task_id"], by_name["task_id"], check)
+    columns["submission_ms"] = values.times(raw.arrays["submission_ms"], by_name["submission_ms"], check)
+    for name, dtype in (("duration_ms", np.int64), ("cpu_count", np.int32), ("mem_capacity", np.int64)):
+        columns[name] = _narrow(values.integers(raw.arrays[name], by_name[name], check), dtype)
+    columns["cpu_capacity_mhz"] = np.array(
+        values.numbers(raw.arrays["cpu_capacity_mhz"], by_name["cpu_capacity_mhz"], check)
+    )
+    columns["gpu_count"] = _optional(raw, by_name["gpu_count"], check, np.int32)
+    columns["gpu_capacity_mhz"] = _optional(raw, by_name["gpu_capacity_mhz"], check, np.float64)
+    columns["deadline_ms"] = _optional(raw, by_name["deadline_ms"], check, np.int64)
+    columns["deferrable"] = _deferrable(raw, by_name["nature"])
+    columns["parents"] = _parents(raw, columns["task_id"], check)
+    return columns
+
+
+def _narrow(column: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    # Out-of-range values stand only in rows already marked as bad.
+    return np.clip(column, np.iinfo(dtype).min, np.iinfo(dtype).max).astype(dtype)
+
+
+def _optional(raw: RawTable, column: Column, check: RowCheck, dtype: Any) -> NDArray[Any]:
+    array = raw.arrays.get(column.name)
+    if array is None:
+        return np.full(raw.rows, column.default, dtype)
+    if column.kind == "number":
+        return np.array(values.numbers(array, column, check))
+    decoded = (values.times if column.kind == "time" else values.integers)(array, column, check)
+    return _narrow(decoded, dtype)
+
+
+def _deferrable(raw: RawTable, column: Column) -> NDArray[np.bool_]:
+    array = raw.arrays.get(column.name)
+    if array is None:
+        return np.zeros(raw.rows, np.bool_)
+    return np.array([text == "deferrable" for text in values.texts(array, column)], np.bool_)
+
+
+def _task_ids(array: pa.ChunkedArray, column: Column, check: RowCheck) -> tuple[I64, NDArray[np.str_]]:
+    values.reject_nulls(array, column, check)
+    if pa.types.is_integer(array.type):
+        number = values.integers(array, column, check).copy()
+        name = number.astype(np.str_)
+    else:
+        texts = _texts(array)
+        blank = np.array([text == "" for text in texts], np.bool_)
+        if array.null_count:
+            blank &= array.is_valid().to_numpy().astype(np.bool_)
+        check.reject(blank, column.source, "id missing", lambda _: "is empty text")
+        number, name = task_numbers(texts), np.array(texts, np.str_)
+    _, first = np.unique(number, return_index=True)
+    if len(first) < len(number):
+        again = np.ones(len(number), np.bool_)
+        again[first] = False
+        if check.keep is not None:
+            again &= check.keep
+        check.reject(again, column.source, "id duplicate", lambda row: f"is {name[row]}, which an earlier row has")
+    return number, name
+
+
+def _texts(array: pa.ChunkedArray) -> list[str]:
+    return [
+        "" if value is None else value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+        for value in array.to_pylist()
+    ]
+
+
+def _fragment_columns(raw: RawTable, check: RowCheck, task_id: I64, task_keep: values.Mask | None) -> dict[str, Any]:
+    by_name = {column.name: column for column in OPENDC_FRAGMENTS}
+    ids = raw.arrays["task_id"]
+    values.reject_nulls(ids, by_name["task_id"], check)
+    row = grouping.task_rows(ids, task_id)
+    if len(row) and int(row.min()) < 0:
+        check.reject(row < 0, "id", "of an unknown task",
+                     lambda at: f"is {ids[at].as_py()}, which tasks.parquet does not have")  # fmt: skip
+    if task_keep is not None:
+        orphan = (row >= 0) & ~task_keep[np.maximum(row, 0)]
+        check.reject(orphan, "id", "of a dropped task", lambda at: f"is {ids[at].as_py()}, whose task was dropped")
+    found: dict[str, Any] = {"row": row}
+    found["duration_ms"] = values.integers(raw.arrays["duration_ms"], by_name["duration_ms"], check)
+    for name in ("cpu_usage_mhz", "gpu_usage_mhz"):
+        if name in raw.arrays:
+            found[name] = values.numbers(raw.arrays[name], by_name[name], check)
+    return found
+
+
+def _refuse_if_none_left(check: RowCheck) -> None:
+    if check.keep is not None and not check.keep.any():
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(check.dropped.items()))
+        raise TraceError(f"{check.file}: no valid row is left ({reasons}). Fix the trace.", file=check.file)
+
+
+def _renumbering(check: RowCheck) -> NDArray[np.int32] | None:
+    return None if check.keep is None else (np.cumsum(check.keep) - 1).astype(np.int32)
+
+
+def _any_above_zero(usage: NDArray[np.float64], count: I64) -> NDArray[np.bool_]:
+    has = np.zeros(len(count), np.bool_)
+    some = np.flatnonzero(count)
+    if len(some):
+        starts = (np.cumsum(count) - count)[some]
+        has[some] = np.maximum.reduceat(usage, starts) > 0
+    return has
+
+
+def _parents(raw: RawTable, task_id: I64, check: RowCheck) -> dict[int, tuple[int, ...]]:
+    """Parents by task, from ``parents`` where the file has it, else turned round from ``children``.
+
+    A task whose parent is unknown or dropped could never start, so it is invalid too, and so are its children.
+    """
+    column = "parents" if "parents" in raw.arrays else "children"
+    links = _links(raw.arrays.get(column), task_id)
+    if column == "children":
+        links = _turned_round(links)
+    if not links:
+        return {}
+    at = {number: row for row, number in reversed(list(enumerate(task_id.tolist())))}
+    while True:
+        known = set(check.kept(task_id).tolist())
+        bad = np.zeros(raw.rows, np.bool_)
+        bad[[at.get(c, 0) for c, parents in links.items() if c in known and not known.issuperset(parents)]] = True
+        if not bad.any():
+            return {child: parents for child, parents in links.items() if child in known}
+        check.reject(bad, column, "of an unknown parent",
+                     lambda row: "names a parent that tasks.parquet does not have")  # fmt: skip
+
+
+def _turned_round(links: dict[int, tuple[int, ...]]) -> dict[int, tuple[int, ...]]:
+    parents: dict[int, list[int]] = {}
+    for parent, children in links.items():
+        for child in children:
+            parents.setdefault(child, []).append(parent)
+    return {child: tuple(found) for child, found in parents.items()}
+
+
+def _links(array: pa.ChunkedArray | None, task_id: I64) -> dict[int, tuple[int, ...]]:
+    if array is None or pa.types.is_null(array.type):
+        return {}
+    lists = zip(task_id.tolist(), array.to_pylist(), strict=True)
+    return {number: tuple(_number(value) for value in listed) for number, listed in lists if listed}
+
+
+def _number(value: Any) -> int:
+    return int(task_numbers([value])[0]) if isinstance(value, str) else int(value)
+
+
+def _prefixed(word: str, counts: Counter[str]) -> Counter[str]:
+    return Counter({f"{word} {reason}": count for reason, count in counts.items()})
