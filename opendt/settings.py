@@ -8,12 +8,13 @@ Other code takes values as arguments and never reads files or the environment fo
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_serializer
 
 from opendt.errors import ConfigError
 
@@ -23,6 +24,9 @@ PREFIX = "OPENDT_"
 KNOWN_ENVIRONMENT: dict[str, str] = {
     "KAFKA_BOOTSTRAP_SERVERS": "stream.bootstrap_servers",
     "OPENDC_HOME": "opendc.home",
+    "AWS_ACCESS_KEY_ID": "lake.s3_access_key_id",
+    "AWS_SECRET_ACCESS_KEY": "lake.s3_secret_access_key",
+    "AWS_REGION": "lake.s3_region",
     "OPENAI_API_KEY": "llm.api_key",
     "OPENAI_BASE_URL": "llm.base_url",
 }
@@ -43,12 +47,29 @@ class LakeSettings(Section):
     busy_timeout_ms: int = Field(10_000, ge=0, description="How long to wait for a locked catalogue [ms].")
     commit_attempts: int = Field(20, ge=1, description="Attempts to commit when another writer got in first.")
     snapshots_keep_days: float = Field(30.0, gt=0, description="Age at which maintain-lake expires snapshots [days].")
+    s3_region: str = Field("us-east-1", description="Region of an s3:// data path.")
+    s3_endpoint: str = Field("", description="Host and port of an S3-compatible store; empty for AWS.")
+    s3_access_key_id: SecretStr = Field(SecretStr(""), description="Access key of an s3:// data path.")
+    s3_secret_access_key: SecretStr = Field(SecretStr(""), description="Secret key of an s3:// data path.")
+    s3_path_style: bool = Field(False, description="Whether buckets stand in the path (MinIO) and not in the host.")
+    s3_use_tls: bool = Field(True, description="Whether an s3:// data path is reached over TLS.")
+    sql_max_rows: int = Field(10_000, ge=1, description="Most rows one SQL statement of a person returns.")
+    sql_timeout_s: float = Field(30.0, gt=0, description="Longest one SQL statement of a person may take [s].")
+    sql_memory_mb: int = Field(1_024, ge=64, description="Most memory one SQL statement of a person may use [MB].")
+
+    @field_serializer("catalog", when_used="json")
+    def _mask_catalog(self, value: str) -> str:
+        return re.sub(r"(password=)('[^']*'|\S+)", r"\1**********", value, flags=re.IGNORECASE)
 
 
 class StoreSettings(Section):
     """Where operational records live (SLOs, approvals, active topology)."""
 
     url: str = Field("", description="SQLAlchemy URL; empty for SQLite beside the lake.")
+
+    @field_serializer("url", when_used="json")
+    def _mask_url(self, value: str) -> str:
+        return re.sub(r"(://[^:/@]*:)[^@]*@", r"\1**********@", value)
 
 
 class TopicSettings(Section):
@@ -128,10 +149,10 @@ class CalibrationSettings(Section):
 
     mode: Literal["off", "grid", "bayesian", "online"] = Field("grid", description="How to calibrate per window.")
     parameter: str = Field("cpuPowerModel.calibrationFactor", description="Topology property the grid varies.")
-    grid_min: float = Field(0.5, gt=0, description="Smallest grid value.")
-    grid_max: float = Field(10.0, gt=0, description="Largest grid value.")
+    grid_min: float = Field(3.0, gt=0, description="Smallest grid value.")
+    grid_max: float = Field(9.0, gt=0, description="Largest grid value.")
     grid_points: int = Field(10, ge=2, le=10_000, description="Grid values, evenly spaced.")
-    history_windows: int = Field(0, ge=0, description="Windows of measurements used; 0 for all before.")
+    history_windows: int = Field(1, ge=0, description="Windows of measurements the grid is scored on; 0 for all.")
     seed: int = Field(0, description="Seed of samplers.")
 
 
@@ -141,7 +162,35 @@ class OptimizeSettings(Section):
     strategy: Literal["off", "rules", "bayesian", "random", "llm", "tournament"] = Field(
         "rules", description="Who proposes at the end of a run."
     )
-    budget: int = Field(50, ge=1, description="Simulations a strategy may spend.")
+    budget: int = Field(50, ge=1, le=100_000, description="Simulations a strategy may spend.")
+    vary: list[Literal["hosts", "cores", "speed", "power_cap", "allocation"]] = Field(
+        default_factory=lambda: ["hosts", "cores", "speed", "power_cap"],
+        description="What a search may change; allocation is not part of a topology, so applying it is up to you.",
+    )
+    fixed_hosts: list[str] = Field(default_factory=list, description="Host types no proposal may change (names).")
+    max_hosts: int | None = Field(None, ge=1, description="Most hosts a proposal may have in all; null for no limit.")
+    max_growth_ratio: float = Field(
+        1.0, ge=1.0, le=10.0, description="Most hosts, cores and speed per host type relative to the present ones."
+    )
+    peak_headroom_ratio: float = Field(
+        1.0, ge=0.0, le=10.0, description="Least cores of a proposal relative to the peak of cores in use; 0 turns off."
+    )
+    speed_power_exponent: float = Field(
+        2.0, ge=0.0, le=3.0, description="How a host's dynamic power follows its core speed (power of the ratio)."
+    )
+    sample_interval_s: int = Field(300, ge=1, description="Spacing of power samples while searching [s].")
+    seed: int = Field(0, ge=0, description="Seed of searches.")
+    slo_file: Path | None = Field(None, description="JSON file of objectives, watched while a run goes on.")
+    expire_hours: float = Field(72.0, gt=0, description="Age at which an undecided proposal expires [h].")
+    auto_approve: bool = Field(False, description="Approve the best proposal by itself, within the limits below.")
+    auto_min_saving_pct: float = Field(2.0, ge=0, le=100, description="Least energy saving approved by itself [%].")
+    auto_max_hosts_changed_pct: float = Field(
+        10.0, ge=0, le=100, description="Most hosts added or removed by an automatic approval [%]."
+    )
+    auto_max_per_day: int = Field(1, ge=0, description="Most automatic approvals in 24 hours.")
+
+
+SloMetric = Literal["energy_kwh", "runtime_h", "carbon_kg", "peak_power_kw", "queue_delay_s"]
 
 
 class SloSettings(Section):
@@ -152,6 +201,13 @@ class SloSettings(Section):
     carbon_kg: float | None = Field(None, gt=0, description="Carbon target of a run [kg].")
     peak_power_kw: float | None = Field(None, gt=0, description="Peak power target [kW].")
     queue_delay_s: float | None = Field(None, ge=0, description="Target of the mean wait for a host [s].")
+    score: Literal["weighted", "energy-runtime"] = Field(
+        "weighted", description="What to minimise: weighted relative deltas, or 2 * energy [kWh] + runtime [h]."
+    )
+    weights: dict[SloMetric, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
+        default_factory=lambda: {"energy_kwh": 0.6, "runtime_h": 0.4},
+        description="Weight of each target in the weighted score.",
+    )
 
 
 class LlmSettings(Section):
@@ -163,6 +219,10 @@ class LlmSettings(Section):
     timeout_s: float = Field(60.0, gt=0, description="Longest wait for an answer [s].")
     max_retries: int = Field(2, ge=0, le=10, description="Retries after rate limits and server errors.")
     max_output_tokens: int = Field(4_000, ge=100, description="Token limit of an answer.")
+    max_total_tokens: int = Field(60_000, ge=1_000, description="Token limit of a whole conversation.")
+    max_cost_usd: float = Field(0.5, ge=0, description="Cost limit of a whole conversation [USD].")
+    input_usd_per_million: float = Field(0.25, ge=0, description="Price of a million prompt tokens [USD].")
+    output_usd_per_million: float = Field(2.0, ge=0, description="Price of a million answer tokens [USD].")
 
 
 class ApiSettings(Section):

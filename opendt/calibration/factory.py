@@ -1,0 +1,33 @@
+"""The calibrator that the settings ask for."""
+
+from __future__ import annotations
+
+from opendt.calibration.base import Calibrator
+from opendt.calibration.grid import GridCalibrator
+from opendt.calibration.off import NoCalibrator
+from opendt.errors import ConfigError
+from opendt.models.topology import Topology
+from opendt.settings import CalibrationSettings
+
+
+def make_calibrator(settings: CalibrationSettings, topology: Topology, state: bytes | None = None) -> Calibrator:
+    """A calibrator for a topology, fresh or continuing from the bytes of an earlier one.
+
+    Raises:
+        ConfigError: the settings cannot work on this topology.
+        TerminalError: the state was written under other settings.
+    """
+    if settings.mode == "off":
+        return NoCalibrator(topology)
+    if settings.mode == "grid":
+        return GridCalibrator(
+            topology,
+            settings.parameter,
+            settings.grid_min,
+            settings.grid_max,
+            settings.grid_points,
+            settings.history_windows,
+            settings.seed,
+            state,
+        )
+    raise ConfigError(f"calibration.mode {settings.mode} is not available yet; use grid or off.", mode=settings.mode)
