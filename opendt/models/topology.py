@@ -6,6 +6,7 @@ carry units as text ("2.1 GHz", "128 GB", "0.2 kW"); they are converted here, on
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -222,6 +223,12 @@ class Topology(Model):
     def core_count(self) -> int:
         """Number of cores over all hosts."""
         return sum(h.count * h.cores for c in self.clusters for h in c.hosts)
+
+    @property
+    def version(self) -> str:
+        """Twelve hexadecimal digits that name the content: equal topologies have equal versions."""
+        content = orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+        return hashlib.sha256(content).hexdigest()[:12]
 
     def to_json(self) -> bytes:
         """OpenDC's JSON, defaults left out."""

@@ -84,3 +84,9 @@ def test_a_missing_file_is_named(tmp_path):
 def test_exported_json_uses_opendcs_names():
     data = orjson.loads(parse_topology(topology(count=2)).to_json())
     assert data["clusters"][0]["hosts"][0]["cpu"] == {"coreCount": 4, "coreSpeed": 1000.0}
+
+
+def test_version_names_the_content_not_the_spelling():
+    plain, spelled = topology(count=1), topology(cpu={"coreCount": 4, "coreSpeed": "1 GHz"})
+    assert parse_topology(plain).version == parse_topology(spelled).version
+    assert parse_topology(plain).version != parse_topology(topology(count=2)).version
