@@ -164,7 +164,7 @@ class OptimizeSettings(Section):
     )
     budget: int = Field(50, ge=1, le=100_000, description="Simulations a strategy may spend.")
     vary: list[Literal["hosts", "cores", "speed", "power_cap", "allocation"]] = Field(
-        default_factory=lambda: ["hosts", "cores", "speed", "power_cap"],
+        ["hosts", "cores", "speed", "power_cap"],
         description="What a search may change; allocation is not part of a topology, so applying it is up to you.",
     )
     fixed_hosts: list[str] = Field(default_factory=list, description="Host types no proposal may change (names).")
@@ -205,8 +205,7 @@ class SloSettings(Section):
         "weighted", description="What to minimise: weighted relative deltas, or 2 * energy [kWh] + runtime [h]."
     )
     weights: dict[SloMetric, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
-        default_factory=lambda: {"energy_kwh": 0.6, "runtime_h": 0.4},
-        description="Weight of each target in the weighted score.",
+        {"energy_kwh": 0.6, "runtime_h": 0.4}, description="Weight of each target in the weighted score."
     )
 
 

@@ -1,0 +1,1 @@
+"""Proposals for a better topology: objectives, rules, search, language model, decisions."""

@@ -1,0 +1,138 @@
+"""The question a strategy answers, and its account of what it tried within its budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from opendt.errors import EngineError, InputError, TopologyError
+from opendt.models.topology import PowerModel, Topology
+from opendt.optimize.changes import apply_changes, canonical
+from opendt.optimize.evaluate import Evaluator, Failed, Simulated
+from opendt.optimize.objective import rank_key, with_reference
+from opendt.optimize.proposal import Evaluation, Proposal, compare
+from opendt.optimize.uncertainty import saving_band
+from opendt.settings import OptimizeSettings, SloSettings
+
+PowerModels = tuple[PowerModel, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What to improve, against what, under which limits.
+
+    Attributes:
+        topology: the topology in force; every proposal is a change of it.
+        baseline: its simulation on the workload.
+        evaluator: simulates variants on the same workload.
+        slo: objectives; where none is given, the baseline itself is the reference.
+        settings: what may vary, limits and seeds.
+        ensemble: power models (one per host type each) that explain the measurements about equally well.
+        ensemble_source: where they come from, in words.
+    """
+
+    topology: Topology
+    baseline: Simulated
+    evaluator: Evaluator
+    slo: SloSettings
+    settings: OptimizeSettings
+    ensemble: tuple[PowerModels, ...] = ()
+    ensemble_source: str = ""
+
+    def evaluation(self, variant: Simulated) -> Evaluation:
+        """A simulated variant beside the baseline, with the band of its saving where the ensemble gives one."""
+        found = compare(self.baseline.outcome, variant.outcome, self.slo)
+        band = saving_band(self.baseline, variant, self.ensemble)
+        if band is None:
+            return found
+        return Evaluation(
+            found.baseline, found.outcome, found.score, found.baseline_score, found.checks, *band, self.ensemble_source
+        )
+
+
+def make_problem(
+    topology: Topology,
+    evaluator: Evaluator,
+    slo: SloSettings,
+    settings: OptimizeSettings,
+    ensemble: tuple[PowerModels, ...] = (),
+    ensemble_source: str = "",
+) -> Problem:
+    """The problem, its baseline simulated. Raises ``EngineError`` when the baseline itself cannot be simulated."""
+    baseline = evaluator.run(topology)
+    if isinstance(baseline, Failed):
+        raise EngineError(
+            f"the topology in force cannot be simulated on this workload: {baseline.reason}", reason=baseline.reason
+        )
+    reference = with_reference(slo, baseline.outcome)
+    return Problem(topology, baseline, evaluator, reference, settings, ensemble, ensemble_source)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One attempt: what was changed, and its simulation or the reason why there is none."""
+
+    number: int
+    changes: dict[str, Any]
+    allocation: dict[str, Any] | None
+    simulated: Simulated | None
+    reason: str | None = None
+
+
+@dataclass(slots=True)
+class Trials:
+    """The attempts of one strategy. Every attempt counts against ``budget``, also one answered from memory."""
+
+    problem: Problem
+    budget: int
+    tried: list[Trial] = field(default_factory=list)
+
+    @property
+    def left(self) -> int:
+        """Simulations that may still be spent."""
+        return self.budget - len(self.tried)
+
+    def attempt(self, changes: Mapping[str, Any], allocation: dict[str, Any] | None = None) -> Trial:
+        """Simulate the baseline with these changes. Raises ``InputError`` when the budget is spent."""
+        if self.left <= 0:
+            raise InputError(f"the budget of {self.budget} simulations is spent.")
+        trial = self._attempt(dict(changes), allocation)
+        self.tried.append(trial)
+        return trial
+
+    def _attempt(self, changes: dict[str, Any], allocation: dict[str, Any] | None) -> Trial:
+        number = len(self.tried)
+        try:
+            topology = apply_changes(self.problem.topology, changes)
+        except TopologyError as error:
+            return Trial(number, changes, allocation, None, error.message)
+        exact = canonical(self.problem.topology, changes)
+        found = self.problem.evaluator.run(topology, allocation)
+        if isinstance(found, Failed):
+            return Trial(number, exact, allocation, None, found.reason)
+        return Trial(number, exact, allocation, found)
+
+    def best(self) -> Trial | None:
+        """The best simulated attempt, acceptable ones first; of equals the earlier."""
+        simulated = [trial for trial in self.tried if trial.simulated is not None]
+        return min(simulated, key=self._key, default=None)
+
+    def _key(self, trial: Trial) -> tuple[float, float, int]:
+        assert trial.simulated is not None
+        problem = self.problem
+        return *rank_key(trial.simulated.outcome, problem.slo, problem.baseline.outcome), trial.number
+
+    def improves(self, trial: Trial) -> bool:
+        """Whether an attempt ranks strictly before the baseline."""
+        baseline = self.problem.baseline.outcome
+        return self._key(trial)[:2] < rank_key(baseline, self.problem.slo, baseline)
+
+
+def proposal_of(trials: Trials, trial: Trial, strategy: str, reasons: tuple[str, ...], **facts: Any) -> Proposal:
+    """The proposal to do what an attempt tried; the attempt must have been simulated."""
+    assert trial.simulated is not None
+    return Proposal(
+        strategy, trial.simulated.topology, trial.changes, reasons, allocation=trial.allocation,
+        evaluation=trials.problem.evaluation(trial.simulated), simulations=len(trials.tried), **facts,
+    )  # fmt: skip
