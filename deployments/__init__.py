@@ -1,0 +1,1 @@
+"""Configuration of deployments: prefect.yaml, container images, dashboards. No code."""

@@ -1,0 +1,128 @@
+"""What each flow can be given: the form in the Prefect UI, checked there and here by the same models.
+
+A value left empty is taken from the configuration, so that a form filled in halfway means what it shows.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from opendt.settings import Settings, load_settings
+
+RUN_ID_PATTERN = r"^[A-Za-z0-9._-]{0,80}$"
+CONFIGURED = "as configured"
+
+
+class Parameters(BaseModel):
+    """What every flow takes: where settings come from and where results go."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    config: str = Field(
+        "", title="Configuration file", description="YAML file with settings; empty for the defaults and environment."
+    )
+    lake: str = Field("", title="Lake", description="Folder of the lake; empty for the one configured.")
+    datacenter: str = Field(
+        "", title="Datacenter", pattern=r"^[A-Za-z0-9._-]{0,64}$",
+        description="Identifier of the datacenter; empty for the one configured.",
+    )  # fmt: skip
+    overrides: dict[str, Any] = Field(
+        default_factory=dict, title="Other settings",
+        description='Settings by dotted name, stronger than the configuration, e.g. {"calibration.grid_points": 20}.',
+    )  # fmt: skip
+
+    def settings(self) -> Settings:
+        """The resolved settings. Raises ``ConfigError``."""
+        return load_settings(Path(self.config) if self.config else None, {**self._named(), **self.overrides})
+
+    def _named(self) -> dict[str, Any]:
+        return {"lake.path": self.lake or None, "datacenter": self.datacenter or None}
+
+
+class StreamParameters(Parameters):
+    """What flows take that talk to Kafka."""
+
+    kafka: str = Field(
+        "", title="Kafka brokers",
+        description="host:port,...; empty for the brokers configured, or an embedded broker where there are none.",
+    )  # fmt: skip
+
+    def _named(self) -> dict[str, Any]:
+        return super()._named() | {"stream.bootstrap_servers": self.kafka or None}
+
+
+class RunParameters(StreamParameters):
+    """A run of the twin: its identity and how it simulates."""
+
+    run_id: str = Field(
+        "", title="Run id", pattern=RUN_ID_PATTERN,
+        description="Empty for a new run. The id of an earlier run resumes it at its first uncommitted window.",
+    )  # fmt: skip
+    topology: str = Field(
+        "", title="Topology file", description="JSON file in OpenDC's format; empty for the trace's own topology."
+    )
+    engine: Literal["as configured", "native", "opendc"] = Field(
+        "as configured", title="Engine", description="Simulator: our own (native) or the OpenDC experiment runner."
+    )
+    window_length_s: int = Field(
+        0, ge=0, le=30 * 86_400, title="Window length [s]",
+        description="Length of a window in trace time; 0 for the one configured (an hour by default).",
+    )  # fmt: skip
+    calibration: Literal["as configured", "off", "grid", "bayesian", "online"] = Field(
+        "as configured", title="Calibration", description="How the power model is calibrated after each window."
+    )
+    optimize: Literal["as configured", "off", "rules", "bayesian", "random", "llm", "tournament"] = Field(
+        "as configured", title="Proposals", description="Who proposes a better topology at the end of the run."
+    )
+
+    def _named(self) -> dict[str, Any]:
+        return super()._named() | {
+            "engine.name": _chosen(self.engine),
+            "windows.length_s": self.window_length_s or None,
+            "calibration.mode": _chosen(self.calibration),
+            "optimize.strategy": _chosen(self.optimize),
+        }
+
+
+class ReplayParameters(StreamParameters):
+    """Send a recorded trace into Kafka."""
+
+    trace: str = Field(
+        ..., min_length=1, title="Trace",
+        description="Folder with tasks.parquet and fragments.parquet and, where known, consumption.parquet, "
+        "carbon.parquet and topology.json.",
+    )  # fmt: skip
+    speed: float = Field(
+        -1.0, ge=-1, title="Speed", description="Trace seconds per second: 1 is real time, 300 an hour in 12 s, "
+        "-1 as fast as possible.",
+    )  # fmt: skip
+
+    @field_validator("speed")
+    @classmethod
+    def _positive_or_unlimited(cls, value: float) -> float:
+        if value != -1 and value <= 0:
+            raise ValueError("must be above 0, or -1 for as fast as possible")
+        return value
+
+    def _named(self) -> dict[str, Any]:
+        given = {"stream.speed": self.speed} if "speed" in self.model_fields_set else {}
+        return super()._named() | given
+
+
+class TwinParameters(RunParameters):
+    """Consume live telemetry from Kafka, window by window."""
+
+    max_windows: int = Field(
+        0, ge=0, title="Windows", description="Stop after this many windows; 0 to go on until the stream ends."
+    )
+
+
+class PipelineParameters(ReplayParameters, RunParameters):
+    """Everything at once: replay a trace, simulate, calibrate, propose."""
+
+
+def _chosen(value: str) -> str | None:
+    return None if value == CONFIGURED else value

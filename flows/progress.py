@@ -1,0 +1,75 @@
+"""How far a flow is: told to whoever listens in this process and, in a Prefect run, shown as a progress artifact."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from uuid import UUID
+
+from prefect.context import FlowRunContext
+
+UPDATE_EVERY_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Progress: ``done`` of ``total`` (0 when unknown), and what is going on in a few words."""
+
+    done: int
+    total: int
+    text: str
+
+
+Listener = Callable[[Step], None]
+_listener: ContextVar[Listener | None] = ContextVar("opendt_progress", default=None)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Flows that run inside the block tell the listener how far they are."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+class Progress:
+    """Tells listener and artifact. An artifact update costs a request, so there is at most one every two seconds."""
+
+    def __init__(self, total: int, description: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.total = total
+        self.description = description
+        self._clock = clock
+        self._artifact: UUID | None = None
+        self._updated = clock()
+
+    def update(self, done: int, text: str) -> None:
+        """Say how far it is."""
+        listener = _listener.get()
+        if listener is not None:
+            listener(Step(done, self.total, text))
+        now = self._clock()
+        if now - self._updated >= UPDATE_EVERY_S:
+            self._updated = now
+            self._show(done)
+
+    def done(self) -> None:
+        """Show the end, if the artifact exists at all."""
+        if self._artifact is not None:
+            self._show(self.total)
+
+    def _show(self, done: int) -> None:
+        if FlowRunContext.get() is None or self.total <= 0:
+            return
+        from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+        share_pct = min(100.0, 100.0 * done / self.total)
+        if self._artifact is None:
+            found = create_progress_artifact(progress=share_pct, description=self.description)
+            self._artifact = found if isinstance(found, UUID) else None
+        else:
+            update_progress_artifact(self._artifact, progress=share_pct)

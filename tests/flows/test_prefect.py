@@ -1,0 +1,96 @@
+"""Against a real server: the set of versions works, schedules create runs, errors are retried by type."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import Counter
+
+import pytest
+from prefect import flow
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterId,
+)
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.runtime import flow_run
+
+from opendt.errors import EngineError, LakeBusyError
+from tasks.policy import step
+
+ATTEMPTS: Counter[str] = Counter()
+
+
+def _until(condition, timeout_s: float = 60.0):
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"nothing after {timeout_s} s")
+
+
+def _task_runs(client, flow_run_id, count):
+    wanted = FlowRunFilter(id=FlowRunFilterId(any_=[uuid.UUID(flow_run_id)]))
+
+    def finished():
+        runs = client.read_task_runs(flow_run_filter=wanted)
+        return runs if len(runs) == count and all(r.state.is_final() for r in runs) else None
+
+    return _until(finished)
+
+
+@step(run_name="{run_id} window {index}", retries=2)
+def unlucky(run_id: str, index: int) -> int:
+    ATTEMPTS[run_id] += 1
+    if ATTEMPTS[run_id] < 3:
+        raise LakeBusyError("the catalogue is locked")
+    return index
+
+
+@step(run_name="{run_id} window {index}", retries=2)
+def hopeless(run_id: str, index: int) -> int:
+    ATTEMPTS[run_id] += 1
+    raise EngineError("task 7 asks for more memory than any host has")
+
+
+@flow
+def story(run_id: str, which: str) -> tuple[str, int]:
+    call = (unlucky if which == "unlucky" else hopeless).with_options(retry_delay_seconds=[0.01, 0.01])
+    return flow_run.id, call(run_id, 4)
+
+
+def test_a_cron_schedule_creates_runs_in_its_time_zone(client):
+    deployment = story.to_deployment(
+        name="cron", parameters={"run_id": "a", "which": "unlucky"},
+        schedule=CronSchedule(cron="30 2 * * *", timezone="Europe/Amsterdam"),
+    )  # fmt: skip
+    deployment_id = deployment.apply()
+    wanted = DeploymentFilter(id=DeploymentFilterId(any_=[deployment_id]))
+    runs = _until(lambda: client.read_flow_runs(deployment_filter=wanted))
+    assert all(run.state.is_scheduled() and run.auto_scheduled for run in runs)
+    from zoneinfo import ZoneInfo
+
+    local = {run.expected_start_time.astimezone(ZoneInfo("Europe/Amsterdam")).strftime("%H:%M") for run in runs}
+    assert local == {"02:30"}
+
+
+def test_a_transient_error_is_retried_until_it_succeeds(prefect_api, client):
+    run_id, value = story("flaky-run", "unlucky")
+    assert value == 4
+    assert ATTEMPTS["flaky-run"] == 3
+    (task_run,) = _task_runs(client, run_id, 1)
+    assert task_run.name == "flaky-run window 4"
+    assert task_run.state.is_completed()
+
+
+def test_a_terminal_error_is_not_retried_and_its_sentence_is_the_state(prefect_api, client):
+    state = story("doomed-run", "hopeless", return_state=True)
+    assert ATTEMPTS["doomed-run"] == 1
+    assert state.is_failed()
+    assert "task 7 asks for more memory than any host has" in state.message
+    with pytest.raises(EngineError):
+        state.result()
