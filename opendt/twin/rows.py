@@ -19,13 +19,51 @@ NO_FRAGMENTS = "no fragments"
 FITS_NOWHERE = "fits no host"
 
 
+def window_row(
+    batch: WindowBatch, result: SimulationResult, samples: Samples, prediction: Prediction, measured_w: F64
+) -> dict[str, Any]:
+    """Counts and energies of the ``windows`` row."""
+    energy_j, carbon_g = simulated_energy(samples, prediction)
+    known = np.isfinite(measured_w)
+    return {
+        "start_ms": batch.start_ms,
+        "end_ms": batch.end_ms,
+        "state": "reopened" if any(r.policy == "reopen" for r in batch.late) else "closed",
+        "tasks_arrived": len(batch.workload.tasks),
+        "tasks_dropped": int((batch.workload.tasks.fragment_count == 0).sum()) + result.tasks_terminated,
+        "fragments_arrived": len(batch.workload.fragments),
+        "power_samples": len(batch.power),
+        "late_records": len(batch.late),
+        "duplicate_records": batch.duplicates,
+        "dead_letters": len(batch.dead),
+        "tasks_started": result.tasks_started,
+        "tasks_completed": result.tasks_completed,
+        "tasks_terminated": result.tasks_terminated,
+        "tasks_running": result.tasks_running,
+        "tasks_waiting": result.tasks_waiting,
+        "energy_j": float(energy_j.sum()),
+        "energy_uncalibrated_j": float(samples.energy_j.sum()),
+        "energy_measured_j": float((measured_w * samples.interval_s)[known].sum()) if known.any() else None,
+        "carbon_g": float(carbon_g.sum()),
+        "offsets_json": batch.position.offsets_json(),
+    }
+
+
+def simulated_energy(samples: Samples, prediction: Prediction) -> tuple[F64, F64]:
+    """Energy [J] and emission [g] per sample under the parameters in force, each of shape (s,).
+
+    The emission scales with the energy: within a sample's interval the carbon intensity is that of the simulation.
+    """
+    energy_j = prediction.mean_w * samples.interval_s
+    share = np.divide(energy_j, samples.energy_j, out=np.zeros(len(samples)), where=samples.energy_j > 0)
+    return energy_j, samples.carbon_g * share
+
+
 def power_rows(
     samples: Samples, prediction: Prediction, measured_w: F64, persistence_w: float | None
 ) -> dict[str, Any]:
     """Columns of table ``power_samples``; NaN becomes null where there is no measurement."""
-    energy_j = prediction.mean_w * samples.interval_s
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = np.where(samples.energy_j > 0, energy_j / samples.energy_j, 0.0)
+    energy_j, carbon_g = simulated_energy(samples, prediction)
     n = len(samples)
     return {
         "timestamp_ms": samples.timestamp_ms,
@@ -41,7 +79,7 @@ def power_rows(
         "tasks_waiting": samples.tasks_waiting,
         "carbon_intensity_g_per_kwh": samples.carbon_intensity_g_per_kwh,
         "energy_j": energy_j,
-        "carbon_g": samples.carbon_g * share,
+        "carbon_g": carbon_g,
     }
 
 

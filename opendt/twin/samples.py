@@ -37,23 +37,24 @@ class Samples:
         return len(self.timestamp_ms)
 
 
-def samples_of(result: SimulationResult, topology: Topology, previous_ms: int) -> Samples:
+def samples_of(result: SimulationResult, topology: Topology, previous_ms: int | None) -> Samples:
     """The samples of a result, clusters added up; times that occur twice at the end of a run count once.
 
     Args:
         result: what the engine returned for the window.
         topology: topology in force.
-        previous_ms: time of the last sample before the window, or the start of the simulation.
+        previous_ms: time of the last sample before the window; None when there is none.
     """
     source = result.power_source
     times, cluster = _column(source, "timestamp_absolute", np.int64), _codes(source)
     clusters = int(cluster.max()) + 1 if len(cluster) else 1
     unique, row = np.unique(times, return_inverse=True)
     # A cluster's first row at a time shows the power of the interval that ends there; energies of all rows add up.
-    key, first = np.unique(row * clusters + cluster, return_index=True)
+    _, first = np.unique(row * clusters + cluster, return_index=True)
 
     def total(name: str, index: NDArray[np.intp] | slice) -> F64:
-        return np.bincount(row[index], weights=_column(source, name, np.float64)[index], minlength=len(unique))
+        weights = _column(source, name, np.float64)[index]
+        return np.bincount(row[index], weights=weights, minlength=len(unique)).astype(np.float64)
 
     everything = slice(None)
     intensity = np.zeros(len(unique))
@@ -62,7 +63,7 @@ def samples_of(result: SimulationResult, topology: Topology, previous_ms: int) -
     occupancy = _once(result.occupancy)
     return Samples(
         timestamp_ms=unique,
-        interval_s=np.diff(unique, prepend=previous_ms) / 1000.0 if len(unique) else np.zeros(0),
+        interval_s=_intervals(unique, previous_ms, source),
         power_w=total("power_draw", first),
         energy_j=total("energy_usage", everything),
         carbon_g=total("carbon_emission", everything),
@@ -73,6 +74,14 @@ def samples_of(result: SimulationResult, topology: Topology, previous_ms: int) -
         utilization_ratio=_utilization(occupancy, topology) if occupancy else None,
         occupancy=occupancy,
     )
+
+
+def _intervals(times: I64, previous_ms: int | None, source: pa.Table) -> F64:
+    if len(times) == 0:
+        return np.zeros(0)
+    # Before the first sample the interval began with the simulation, at simulated time 0.
+    start = previous_ms if previous_ms is not None else int(times[0]) - int(_column(source, "timestamp", np.int64)[0])
+    return np.diff(times, prepend=start) / 1000.0
 
 
 def _column(table: pa.Table, name: str, dtype: type) -> NDArray:

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from opendt.engine.base import SimulationResult
+from opendt.windows.batch import WindowBatch
+
 F64 = NDArray[np.float64]
 
 
@@ -56,6 +59,25 @@ class Totals:
     error: ErrorSum = field(default_factory=ErrorSum)
     uncalibrated_error: ErrorSum = field(default_factory=ErrorSum)
     persistence_error: ErrorSum = field(default_factory=ErrorSum)
+
+    def add_window(self, batch: WindowBatch, result: SimulationResult, row: dict[str, Any], simulated_w: F64) -> None:
+        """Add one window: its batch, its result and its ``windows`` row."""
+        self.windows += 1
+        self.tasks_seen += len(batch.workload.tasks)
+        self.tasks_run += result.tasks_started
+        self.tasks_completed += result.tasks_completed
+        self.fragments += len(batch.workload.fragments)
+        self.power_readings += len(batch.power)
+        self.late_records += len(batch.late)
+        self.duplicate_records += batch.duplicates
+        self.dead_letters += len(batch.dead)
+        self.energy_j += row["energy_j"]
+        self.energy_uncalibrated_j += row["energy_uncalibrated_j"]
+        self.energy_measured_j += row["energy_measured_j"] or 0.0
+        self.carbon_g += row["carbon_g"]
+        self.peak_power_w = max(self.peak_power_w, float(np.max(simulated_w, initial=0.0)))
+        self.drop("no fragments", int((batch.workload.tasks.fragment_count == 0).sum()))
+        self.drop("fits no host", result.tasks_terminated)
 
     def drop(self, reason: str, count: int) -> None:
         """Count tasks that will never run."""
