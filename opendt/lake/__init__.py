@@ -1,0 +1,6 @@
+"""The lake: DuckLake tables and views, one transaction per window."""
+
+from opendt.lake.lake import CommitReport, Lake
+from opendt.lake.writer import Checkpoint, WindowCommit
+
+__all__ = ["Checkpoint", "CommitReport", "Lake", "WindowCommit"]
