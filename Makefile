@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 XDIST ?= 2
 
-.PHONY: help setup demo up test check format lint types docs lock clean
+.PHONY: help setup demo up test check format lint types docs docs-generate lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ types: $(STAMP) ## Types
 format: $(STAMP) ## Rewrite formatting and fixable lint
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs-generate: $(STAMP) ## Write docs/cli.md, docs/configuration.md and config/default.yaml from the code
+	$(BIN)/python docs/generate.py
 
 lock: ## Resolve dependencies again into requirements.lock (plain pins with hashes)
 	$(BIN)/python -m pip install --quiet pip-tools
