@@ -1,0 +1,187 @@
+"""``opendt run`` and ``opendt demo``: the main job, from a trace to results in the lake."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from opendt.cli.common import ConfigOption, JsonOption, LakeOption, command, console, errors, print_json
+
+DEMO_TRACE = Path("data/traces/demo")
+
+
+def _files(kind: str, text: str) -> Any:
+    return typer.Option(kind, help=text, metavar="DIR" if kind == "--trace" else "FILE")
+
+
+@command
+def run(
+    trace: Annotated[Path, _files("--trace", "Folder of the trace to replay.")],
+    topology: Annotated[Path | None, _files("--topology", "Topology instead of the trace's own.")] = None,
+    config: ConfigOption = None,
+    lake: LakeOption = None,
+    run_id: Annotated[str, typer.Option("--run-id", help="A known id resumes that run.", metavar="ID")] = "",
+    speed: Annotated[float | None, typer.Option(help="Trace seconds per second; -1 as fast as possible.")] = None,
+    engine: Annotated[str | None, typer.Option(help="native or opendc.")] = None,
+    calibration: Annotated[str | None, typer.Option(help="off, grid, bayesian or online.")] = None,
+    optimize: Annotated[str | None, typer.Option(help="off, rules, bayesian, random, llm or tournament.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Replay a trace through Kafka, simulate it window by window, calibrate, and land everything in the lake.
+
+    Example: opendt run --trace data/traces/demo
+    """
+    overrides = {
+        "engine.name": engine,
+        "calibration.mode": calibration,
+        "optimize.strategy": optimize,
+        "stream.speed": speed,
+    }
+    given = {
+        "trace": str(trace),
+        "topology": str(topology or ""),
+        "config": str(config or ""),
+        "lake": str(lake or ""),
+        "run_id": run_id,
+        "overrides": {name: value for name, value in overrides.items() if value is not None},
+    }
+    _run(given, as_json)
+
+
+@command
+def demo(
+    days: Annotated[int, typer.Option(min=1, max=31, help="Days of workload to generate.")] = 7,
+    hosts: Annotated[int, typer.Option(min=1, max=5000, help="Hosts of the generated cluster.")] = 277,
+    seed: Annotated[int, typer.Option(help="Seed of the generator.")] = 1,
+    trace: Annotated[Path, _files("--trace", "Where to put the generated trace.")] = DEMO_TRACE,
+    lake: LakeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the twin at work on a generated cluster: no downloads, no account, an embedded broker.
+
+    Example: opendt demo --days 2 --hosts 50
+    """
+    from opendt.traces.generate import Recipe, make_trace
+
+    folder = trace / f"{days}d-{hosts}h-{seed}"
+    if not (folder / "tasks.parquet").exists():
+        errors.print(f"generating {days} days of workload on {hosts} hosts (seed {seed}) in {folder}")
+        make_trace(folder, Recipe(days=days, hosts=hosts, seed=seed))
+    _run({"trace": str(folder), "lake": str(lake or "")}, as_json)
+
+
+def _run(given: dict[str, Any], as_json: bool) -> None:
+    from pydantic import ValidationError
+
+    from opendt.errors import InputError
+
+    with _quiet_prefect():
+        from flows.parameters import PipelineParameters
+        from flows.pipeline import pipeline
+        from flows.progress import listening
+
+        try:
+            parameters = PipelineParameters(**given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise InputError(f"option {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        with _progress(show=not as_json) as listen, listening(listen):
+            summary = pipeline(parameters)
+    if as_json:
+        print_json(summary.to_dict())
+    else:
+        print_summary(summary.to_dict())
+
+
+@contextmanager
+def _quiet_prefect() -> Iterator[None]:
+    """Prefect's own console logs would run through the progress bar; warnings and errors still show."""
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    yield
+
+
+@contextmanager
+def _progress(*, show: bool) -> Iterator[Callable[[Any], None]]:
+    """A progress bar on stderr; a function that moves it."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("windows"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=errors, disable=not show or not sys.stderr.isatty()) as bar:
+        line = bar.add_task("starting", total=None)
+
+        def listen(step: Any) -> None:
+            bar.update(line, completed=step.done, total=step.total or None, description=step.text)
+
+        yield listen
+
+
+def print_summary(summary: dict[str, Any]) -> None:
+    """A run's totals for people, and what to try next."""
+    from rich.table import Table
+
+    def pct(value: float | None) -> str:
+        return "no measurements" if value is None else f"{value:.2f} %"
+
+    dropped = ", ".join(f"{count:,} {reason}" for reason, count in summary["dropped"].items()) or "none"
+    rows = [
+        ("run", f"{summary['run_id']} ({summary['state']})"),
+        ("windows", f"{summary['windows']:,}" + _resumed(summary)),
+        ("tasks", f"{summary['tasks_seen']:,} seen, {summary['tasks_run']:,} run, "
+                  f"{summary['tasks_dropped']:,} dropped ({dropped})"),
+        ("fragments", f"{summary['fragments']:,}"),
+        ("energy", _energy(summary)),
+        ("carbon", f"{summary['carbon_kg']:,.2f} kg CO2"),
+        ("peak power", f"{summary['peak_power_kw']:,.2f} kW"),
+        ("error (MAPE)", f"{pct(summary['mape_pct'])} calibrated, {pct(summary['uncalibrated_mape_pct'])} as given"),
+        ("persistence", f"{pct(summary['persistence_mape_pct'])} for holding the last value before each window"),
+        ("rejected", f"{summary['late_records']:,} late, {summary['duplicate_records']:,} duplicate, "
+                     f"{summary['dead_letters']:,} not understood"),
+        ("proposals", f"{summary['proposals']:,}"),
+        ("wall time", f"{summary['wall_s']:.1f} s ({_stages(summary)})"),
+    ]  # fmt: skip
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column()
+    for name, text in rows:
+        table.add_row(name, text)
+    console.print(table)
+    lake = summary["lake"]
+    option = "" if lake == "data/lake" else f" --lake {lake}"
+    console.print("\nNext:")
+    console.print(f'  opendt sql "select * from energy_by_hour limit 24"{option}   # results with SQL', soft_wrap=True)
+    console.print(f"  opendt api{option}   # REST API and dashboard on http://127.0.0.1:8080", soft_wrap=True)
+    console.print("  opendt up   # Prefect UI on http://127.0.0.1:4200: start, schedule and watch runs", soft_wrap=True)
+
+
+def _resumed(summary: dict[str, Any]) -> str:
+    again = summary["windows_recomputed"]
+    return "" if again == summary["windows"] else f" ({again:,} in this process, the rest before)"
+
+
+def _energy(summary: dict[str, Any]) -> str:
+    measured = summary["energy_measured_kwh"]
+    beside = "" if measured is None else f", measured {measured:,.1f} kWh"
+    given = f"{summary['energy_uncalibrated_kwh']:,.1f} kWh with the topology as given"
+    return f"{summary['energy_kwh']:,.1f} kWh{beside}, {given}"
+
+
+def _stages(summary: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {seconds:.1f}" for name, seconds in summary["stages_s"].items()) or "no stages"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(run)
+    app.command()(demo)

@@ -1,0 +1,106 @@
+"""A run from its inputs: open the session, propose at its end. What flows and ``opendt run`` call."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from opendt.engine import get_engine
+from opendt.errors import InputError, OpenDTError
+from opendt.lake import Lake
+from opendt.models.telemetry import CarbonTrace
+from opendt.models.topology import Topology
+from opendt.optimize.evaluate import Evaluator
+from opendt.optimize.propose import propose_at_end
+from opendt.optimize.trials import make_problem
+from opendt.settings import Settings
+from opendt.traces import Trace
+from opendt.twin.session import RunIdentity, TwinSession, engine_options, wall_clock_ms
+
+
+def new_run_id(kind: str = "run") -> str:
+    """A run id that sorts by time and does not collide: ``run-20261120-093000-1f2e``."""
+    return f"{kind}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def topology_of(trace: Trace | None, topology: Topology | None) -> Topology:
+    """The topology to simulate: the one given, else the trace's. Raises ``InputError`` when there is neither."""
+    found = topology or (trace.topology if trace else None)
+    if found is None:
+        where = f"{trace.path} has no topology.json" if trace else "there is no trace"
+        raise InputError(f"{where}, so there is nothing to simulate on. Give one with --topology FILE.")
+    return found
+
+
+@contextmanager
+def open_session(
+    settings: Settings,
+    run_id: str,
+    *,
+    trace: Trace | None = None,
+    topology: Topology | None = None,
+    carbon: CarbonTrace | None = None,
+    kind: str = "pipeline",
+) -> Iterator[TwinSession]:
+    """A session on the lake of the settings; the run is marked failed, with the reason, if the block raises.
+
+    A run id the lake knows is taken up after its last committed window.
+
+    Args:
+        trace: the trace that is replayed, None for a live stream.
+        topology: instead of the trace's own.
+        carbon: instead of the trace's own.
+        kind: what to call the run in the lake.
+    """
+    chosen = topology_of(trace, topology)
+    engine = get_engine(settings.engine.name, settings)
+    identity = RunIdentity(run_id, kind, trace.name if trace else None, trace.sha256 if trace else None)
+    with Lake.open(settings.lake) as lake:
+        session = TwinSession.open(
+            settings, lake, engine, identity, chosen, carbon or (trace.carbon if trace else None)
+        )
+        try:
+            yield session
+        except BaseException as error:
+            _mark(session, error)
+            raise
+
+
+def _mark(session: TwinSession, error: BaseException) -> None:
+    stopped = isinstance(error, KeyboardInterrupt | GeneratorExit | SystemExit)
+    reason = error.message if isinstance(error, OpenDTError) else f"{type(error).__name__}: {error}"
+    try:
+        session.fail("stopped" if stopped else reason, state="cancelled" if stopped else "failed")
+    except OpenDTError as second:
+        error.add_note(f"The run could not be marked as failed: {second.message}")
+
+
+def proposals_for(session: TwinSession, trace: Trace) -> list[dict[str, Any]]:
+    """Rows of table ``proposals`` for a replayed trace: each strategy's proposal and no-op, simulated on the trace.
+
+    Empty when ``optimize.strategy`` is off.
+    """
+    settings = session.settings
+    if settings.optimize.strategy == "off":
+        return []
+    options = replace(
+        engine_options(settings), sample_interval_ms=settings.optimize.sample_interval_s * 1000, host_every=0
+    )
+    topology = session.memory.topology
+    evaluator = Evaluator(session.engine, trace.workload, trace.carbon, options)
+    return propose_at_end(
+        topology,
+        settings.slo,
+        run_id=session.identity.run_id,
+        datacenter=settings.datacenter,
+        window_index=session.next_index - 1,
+        created_ms=wall_clock_ms(),
+        problem=make_problem(topology, evaluator, settings.slo, settings.optimize),
+        strategy=settings.optimize.strategy,
+        budget=settings.optimize.budget,
+        llm=settings.llm,
+    )
