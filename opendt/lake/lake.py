@@ -20,7 +20,15 @@ from opendt.lake.connection import NAME, catalog_file, connect, prepare
 from opendt.lake.migrate import is_current, migrate
 from opendt.lake.retry import as_lake_error, folder_lock, retrying
 from opendt.lake.rows import Rows, as_table
-from opendt.lake.writer import Checkpoint, WindowCommit, delete_keys, insert, prepare_window, write_windows
+from opendt.lake.writer import (
+    Checkpoint,
+    PreparedWindow,
+    WindowCommit,
+    delete_keys,
+    insert,
+    prepare_window,
+    write_windows,
+)
 from opendt.settings import LakeSettings
 
 Result = TypeVar("Result")
@@ -166,18 +174,21 @@ class Lake:
 
     def commit_windows(self, commits: Sequence[WindowCommit]) -> CommitReport:
         """Write several windows in one transaction: all or none. Cheaper per window than one by one."""
-        prepared = [prepare_window(commit) for commit in commits]
+        return self.commit_prepared([prepare_window(commit) for commit in commits])
+
+    def commit_prepared(self, windows: Sequence[PreparedWindow]) -> CommitReport:
+        """The same for commits whose rows have been checked before (``prepare_window``)."""
+        commits = [window.commit for window in windows]
         runs = {commit.owner: dict(commit.run) for commit in commits if commit.run}
 
         def body(connection: duckdb.DuckDBPyConnection) -> None:
-            write_windows(connection, prepared, self._written_windows)
+            write_windows(connection, windows, self._written_windows)
             for (run_id, datacenter), values in runs.items():
                 self._merge_run(connection, run_id, datacenter, values)
+            for commit in commits:  # forgotten again if the transaction fails
+                self._written_windows(*commit.owner).add(commit.window_index)
 
-        report = self._transaction(body, f"cannot commit window {commits[-1].window_index} of {commits[-1].run_id}")
-        for commit in commits:
-            self._written.setdefault(commit.owner, set()).add(commit.window_index)
-        return report
+        return self._transaction(body, f"cannot commit window {commits[-1].window_index} of {commits[-1].run_id}")
 
     def insert(self, table: str, rows: Rows) -> None:
         """Append rows to a table."""

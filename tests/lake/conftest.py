@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,17 @@ def settings(tmp_path: Path) -> LakeSettings:
     return LakeSettings(path=tmp_path / "lake")
 
 
+@pytest.fixture(scope="session")
+def empty_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake without rows, made once and copied per test."""
+    folder = tmp_path_factory.mktemp("template") / "lake"
+    Lake.open(LakeSettings(path=folder)).close()
+    return folder
+
+
 @pytest.fixture
-def lake(settings: LakeSettings) -> Iterator[Lake]:
+def lake(settings: LakeSettings, empty_lake: Path) -> Iterator[Lake]:
+    shutil.copytree(empty_lake, settings.path)
     with Lake.open(settings) as opened:
         yield opened
 
