@@ -116,6 +116,9 @@ class WindowSettings(Section):
 
     length_s: int = Field(3600, gt=0, description="Length of a window in trace time [s].")
     late_policy: Literal["drop", "reopen"] = Field("drop", description="What to do with records of closed windows.")
+    allowed_lateness_s: float = Field(
+        0.0, ge=0, description="How long a window waits for stragglers after its end, in trace time [s]."
+    )
 
 
 class EngineSettings(Section):
@@ -142,6 +145,9 @@ class OpenDCSettings(Section):
     timeout_s: float = Field(600.0, gt=0, description="Longest run of one JVM [s].")
     parallel: int = Field(1, ge=1, description="JVMs side by side.")
     archive: Path = Field(Path("data/runs"), description="Where inputs and outputs of runs are kept.")
+    keep_runs: int = Field(200, ge=0, description="Runs kept in the archive, the oldest go first; 0 for all.")
+    cache_mb: int = Field(2_000, ge=0, description="Room for results kept by content, 0 runs everything again [MB].")
+    jvm_options: tuple[str, ...] = Field((), description="Further options for Java, for example -Xmx8g.")
 
 
 class CalibrationSettings(Section):
@@ -215,7 +221,8 @@ class LlmSettings(Section):
     api_key: SecretStr = Field(SecretStr(""), description="API key; empty turns the language model off.")
     base_url: str = Field("", description="OpenAI-compatible address; empty for OpenAI's.")
     model: str = Field("gpt-5-mini", description="Model name.")
-    timeout_s: float = Field(60.0, gt=0, description="Longest wait for an answer [s].")
+    timeout_s: float = Field(60.0, gt=0, description="Longest wait for one answer [s].")
+    deadline_s: float = Field(180.0, gt=0, description="Longest conversation, retries included [s].")
     max_retries: int = Field(2, ge=0, le=10, description="Retries after rate limits and server errors.")
     max_output_tokens: int = Field(4_000, ge=100, description="Token limit of an answer.")
     max_total_tokens: int = Field(60_000, ge=1_000, description="Token limit of a whole conversation.")
@@ -243,6 +250,17 @@ class PrefectSettings(Section):
     timezone: str = Field("UTC", description="Time zone of schedules.")
 
 
+class TraceSettings(Section):
+    """Where traces come from and go to."""
+
+    folder: Path = Field(Path("data/traces"), description="Folder into which `opendt trace fetch` puts traces.")
+    base_url: str = Field(
+        "https://raw.githubusercontent.com", description="Server of public traces: <url>/<repository>/<commit>/<file>."
+    )
+    timeout_s: float = Field(30.0, gt=0, description="Longest silence of that server [s].")
+    attempts: int = Field(4, ge=1, le=100, description="Attempts per file; each continues where the last one stopped.")
+
+
 class Settings(Section):
     """Everything."""
 
@@ -259,6 +277,7 @@ class Settings(Section):
     llm: LlmSettings = Field(default_factory=LlmSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)
     prefect: PrefectSettings = Field(default_factory=PrefectSettings)
+    traces: TraceSettings = Field(default_factory=TraceSettings)
 
     def public(self) -> dict[str, Any]:
         """The settings as JSON values, secrets masked; safe to print, log and store."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -148,18 +148,29 @@ class SequenceMark:
     checksum: int
 
 
-@dataclass(frozen=True, slots=True)
-class OpenTask:
+class OpenTask(NamedTuple):
     """A task whose fragments have not all come: what is known of it, so that a missing chunk is noticed.
 
-    ``promised`` is its fragment count (-1 unknown), ``received`` how many came, ``known_end_ms`` when those end,
-    ``last_cpu_mhz`` what the last of them asked for.
+    Attributes:
+        promised: fragments it has in all.
+        received: fragments that came, or were filled in.
+        known_end_ms: when these end if the task was never delayed.
+        due_end_ms: submission plus the duration announced.
+        last_cpu_mhz: what the last of them asked for.
+        topic, partition, offset: where the task was announced.
+        filled: fragments filled in so far.
+        name: the task's own id.
     """
 
     promised: int
     received: int
     known_end_ms: int
+    due_end_ms: int
     last_cpu_mhz: float
+    topic: str
+    partition: int
+    offset: int
+    filled: int
     name: str
 
 
@@ -178,6 +189,7 @@ class StreamPosition:
         early: offsets at or above ``offsets`` that have been handed out already, to be skipped.
         closed_until_ms: end of the last window closed; None before the first.
         open_tasks: tasks that still wait for fragments, by engine number.
+        ended: the last window was handed out; there is nothing to go on with.
     """
 
     cluster: str
@@ -186,6 +198,7 @@ class StreamPosition:
     early: dict[Partition, tuple[int, ...]] = field(default_factory=dict)
     closed_until_ms: int | None = None
     open_tasks: dict[int, OpenTask] = field(default_factory=dict)
+    ended: bool = False
 
     def offsets_json(self) -> str:
         """The next offsets alone, as JSON text: {topic: {partition: offset}}."""
@@ -203,10 +216,8 @@ class StreamPosition:
                 "sequences": sequences,
                 "early": _nested({k: list(v) for k, v in self.early.items()}),
                 "closed_until_ms": self.closed_until_ms,
-                "open_tasks": [
-                    [number, t.promised, t.received, t.known_end_ms, t.last_cpu_mhz, t.name]
-                    for number, t in self.open_tasks.items()
-                ],
+                "open_tasks": [[number, *task] for number, task in self.open_tasks.items()],
+                "ended": self.ended,
             }
         ).decode()
 
@@ -226,6 +237,7 @@ class StreamPosition:
             early={k: tuple(v) for k, v in _flat(data["early"]).items()},
             closed_until_ms=data["closed_until_ms"],
             open_tasks={row[0]: OpenTask(*row[1:]) for row in data["open_tasks"]},
+            ended=data["ended"],
         )
 
     def next_sequences(self, replay_id: str) -> dict[Partition, int]:

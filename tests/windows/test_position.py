@@ -8,7 +8,7 @@ POSITION = StreamPosition(
     sequences={("r1", "dc.workload", 0): SequenceMark(16, 0xFFFFFFFF), ("r2", "dc.power", 3): SequenceMark(-1, 0)},
     early={("dc.workload", 0): (18, 21)},
     closed_until_ms=3_600_000,
-    open_tasks={7: OpenTask(300, 120, 3_600_000, 33.5, "task-7")},
+    open_tasks={7: OpenTask(300, 120, 3_600_000, 9_000_000, 33.5, "dc.workload", 0, 3, 0, "task-7")},
 )
 
 

@@ -1,0 +1,314 @@
+"""Layout ``columns``: small JSON messages, a task's fragments as columns in chunks. Our own, and the default.
+
+====================  =========================================================================================
+``type``              fields beside ``v`` (1), ``type`` and ``time_ms`` (event time, epoch ms)
+====================  =========================================================================================
+``task``              ``task`` (text id), ``order``, ``submission_ms``, ``duration_ms``, ``cpu_count``,
+                      ``cpu_capacity_mhz``, ``mem_capacity``, ``fragment_count``, ``has_cpu_usage``; optional:
+                      ``gpu_count``, ``gpu_capacity_mhz``, ``deadline_ms``, ``deferrable``, ``parents`` (text ids)
+``fragments``         ``task``, ``first`` (number of the first fragment), ``count``, and ``duration_ms``,
+                      ``cpu_usage_mhz``, optional ``gpu_usage_mhz``: a list of ``count`` numbers, or one number
+                      that holds for all of them
+``power``             ``power_w``
+``topology``          ``topology`` (OpenDC's JSON), optional ``source``; ``time_ms`` may be null: when it is read
+``heartbeat``         nothing
+``end``               ``replay``, ``count``, ``checksum``, optional ``others``
+====================  =========================================================================================
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from opendt.errors import TopologyError
+from opendt.models.messages import (
+    EndOfStream,
+    FragmentChunk,
+    Heartbeat,
+    PowerReading,
+    Record,
+    TaskHead,
+    TopologyChange,
+)
+from opendt.models.topology import Topology, parse_topology
+from opendt.models.workload import Tasks, task_number
+from opendt.stream.envelope import BadRecord
+
+VERSION = 1
+MAX_TIME_MS = 253_402_300_799_999  # the last moment of the year 9999
+MAX_DURATION_MS = 10 * 365 * 86_400_000
+MAX_NUMBER = 1e15
+MAX_COUNT = 2**31 - 1
+MAX_CHUNK = 100_000
+MAX_NAME = 256
+
+_Arrays = orjson.OPT_SERIALIZE_NUMPY
+
+
+def encode_task(tasks: Tasks, index: int) -> bytes:
+    """The head of task ``index``; its place in the table is its order."""
+    number = int(tasks.task_id[index])
+    message: dict[str, Any] = {
+        "v": VERSION,
+        "type": "task",
+        "time_ms": int(tasks.submission_ms[index]),
+        "task": str(tasks.name[index]),
+        "order": index,
+        "submission_ms": int(tasks.submission_ms[index]),
+        "duration_ms": int(tasks.duration_ms[index]),
+        "cpu_count": int(tasks.cpu_count[index]),
+        "cpu_capacity_mhz": float(tasks.cpu_capacity_mhz[index]),
+        "mem_capacity": int(tasks.mem_capacity[index]),
+        "fragment_count": int(tasks.fragment_count[index]),
+        "has_cpu_usage": bool(tasks.has_cpu_usage[index]),
+    }
+    if tasks.gpu_count[index] or tasks.gpu_capacity_mhz[index]:
+        message["gpu_count"] = int(tasks.gpu_count[index])
+        message["gpu_capacity_mhz"] = float(tasks.gpu_capacity_mhz[index])
+    if tasks.deadline_ms[index] >= 0:
+        message["deadline_ms"] = int(tasks.deadline_ms[index])
+    if tasks.deferrable[index]:
+        message["deferrable"] = True
+    if number in tasks.parents:
+        message["parents"] = [str(parent) for parent in tasks.parents[number]]
+    return orjson.dumps(message)
+
+
+def encode_fragments(
+    time_ms: int,
+    name: str,
+    first: int,
+    count: int,
+    duration_ms: int | NDArray[np.int64],
+    cpu_usage_mhz: float | NDArray[np.float64],
+    gpu_usage_mhz: float | NDArray[np.float64],
+) -> bytes:
+    """A chunk of fragments; a column given as one number is sent as one number."""
+    message = {
+        "v": VERSION,
+        "type": "fragments",
+        "time_ms": time_ms,
+        "task": name,
+        "first": first,
+        "count": count,
+        "duration_ms": duration_ms,
+        "cpu_usage_mhz": cpu_usage_mhz,
+    }
+    if not (isinstance(gpu_usage_mhz, float) and gpu_usage_mhz == 0.0):
+        message["gpu_usage_mhz"] = gpu_usage_mhz
+    return orjson.dumps(message, option=_Arrays)
+
+
+def encode_power(time_ms: int, power_w: float) -> bytes:
+    """A power reading."""
+    return orjson.dumps({"v": VERSION, "type": "power", "time_ms": time_ms, "power_w": power_w})
+
+
+def encode_topology(time_ms: int | None, topology: Topology, source: str) -> bytes:
+    """A topology."""
+    data = orjson.Fragment(topology.to_json())
+    return orjson.dumps({"v": VERSION, "type": "topology", "time_ms": time_ms, "source": source, "topology": data})
+
+
+def encode_heartbeat(time_ms: int) -> bytes:
+    """A heartbeat."""
+    return orjson.dumps({"v": VERSION, "type": "heartbeat", "time_ms": time_ms})
+
+
+def encode_end(time_ms: int, replay_id: str, count: int, checksum: int, others: dict[str, int] | None = None) -> bytes:
+    """The last record of a replay in a partition."""
+    message: dict[str, Any] = {
+        "v": VERSION, "type": "end", "time_ms": time_ms, "replay": replay_id, "count": count, "checksum": checksum,
+    }  # fmt: skip
+    if others:
+        message["others"] = others
+    return orjson.dumps(message)
+
+
+def decode(value: bytes | None) -> Record:
+    """The record in a message's value. Raises ``BadRecord`` saying which field is wrong."""
+    data = parse_object(value)
+    if data.get("v") != VERSION:
+        raise BadRecord(f"version is {_show(data.get('v'))}, known is {VERSION}")
+    kind = data.get("type")
+    decoder = _DECODERS.get(kind) if isinstance(kind, str) else None
+    if decoder is None:
+        raise BadRecord(f"type is {_show(kind)}, known are {', '.join(_DECODERS)}")
+    return decoder(data)
+
+
+def parse_object(value: bytes | None) -> dict[str, Any]:
+    """A JSON object. Raises ``BadRecord``."""
+    if value is None:
+        raise BadRecord("empty record")
+    try:
+        data = orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        raise BadRecord(f"not JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise BadRecord(f"a JSON object is expected, not {type(data).__name__}")
+    return data
+
+
+def _fragments(data: dict[str, Any]) -> FragmentChunk:
+    count = integer(data, "count", 1, MAX_CHUNK)
+    return FragmentChunk(
+        time_ms=integer(data, "time_ms", 0, MAX_TIME_MS),
+        task_id=task_number(text(data, "task")),
+        first=integer(data, "first", 0, MAX_COUNT),
+        count=count,
+        duration_ms=integer_column(data, "duration_ms", count, MAX_DURATION_MS),
+        cpu_usage_mhz=number_column(data, "cpu_usage_mhz", count),
+        gpu_usage_mhz=number_column(data, "gpu_usage_mhz", count) if "gpu_usage_mhz" in data else 0.0,
+    )
+
+
+def _task(data: dict[str, Any]) -> TaskHead:
+    name = text(data, "task")
+    submission_ms = integer(data, "submission_ms", 0, MAX_TIME_MS)
+    if integer(data, "time_ms", 0, MAX_TIME_MS) != submission_ms:
+        raise BadRecord(f"time_ms {data['time_ms']} of a task is not its submission_ms {submission_ms}")
+    parents = data.get("parents", [])
+    if not isinstance(parents, list) or not all(isinstance(p, str) and 0 < len(p) <= MAX_NAME for p in parents):
+        raise BadRecord("parents must be a list of text ids")
+    return TaskHead(
+        time_ms=submission_ms,
+        task_id=task_number(name),
+        name=name,
+        order=integer(data, "order", 0, MAX_TIME_MS),
+        submission_ms=submission_ms,
+        duration_ms=integer(data, "duration_ms", 0, MAX_DURATION_MS),
+        cpu_count=integer(data, "cpu_count", 0, MAX_COUNT),
+        cpu_capacity_mhz=number(data, "cpu_capacity_mhz"),
+        mem_capacity=integer(data, "mem_capacity", 0, 2**62),
+        fragment_count=integer(data, "fragment_count", 0, MAX_COUNT),
+        has_cpu_usage=boolean(data, "has_cpu_usage"),
+        gpu_count=integer(data, "gpu_count", 0, MAX_COUNT) if "gpu_count" in data else 0,
+        gpu_capacity_mhz=number(data, "gpu_capacity_mhz") if "gpu_capacity_mhz" in data else 0.0,
+        deadline_ms=integer(data, "deadline_ms", -1, MAX_TIME_MS) if "deadline_ms" in data else -1,
+        deferrable=boolean(data, "deferrable") if "deferrable" in data else False,
+        parents=tuple(task_number(parent) for parent in parents),
+    )
+
+
+def _power(data: dict[str, Any]) -> PowerReading:
+    return PowerReading(integer(data, "time_ms", 0, MAX_TIME_MS), number(data, "power_w"))
+
+
+def _heartbeat(data: dict[str, Any]) -> Heartbeat:
+    return Heartbeat(integer(data, "time_ms", 0, MAX_TIME_MS))
+
+
+def _topology(data: dict[str, Any]) -> TopologyChange:
+    source = data.get("source", "stream")
+    if not isinstance(source, str) or len(source) > MAX_NAME:
+        raise BadRecord("source must be a short text")
+    time_ms = None if data.get("time_ms") is None else integer(data, "time_ms", 0, MAX_TIME_MS)
+    return TopologyChange(time_ms, read_topology(data.get("topology")), source)
+
+
+def read_topology(data: Any) -> Topology:
+    """A checked topology. Raises ``BadRecord`` naming its first problem."""
+    try:
+        return parse_topology(data, "topology")
+    except TopologyError as error:
+        raise BadRecord(error.message) from None
+
+
+def _end(data: dict[str, Any]) -> EndOfStream:
+    others = data.get("others", {})
+    if not isinstance(others, dict) or not all(type(v) is int and v >= 0 for v in others.values()):
+        raise BadRecord("others must map partitions to counts")
+    return EndOfStream(
+        time_ms=integer(data, "time_ms", 0, MAX_TIME_MS),
+        count=integer(data, "count", 0, 2**53),
+        checksum=integer(data, "checksum", 0, 2**32 - 1),
+        others=others,
+    )
+
+
+_DECODERS: dict[str, Callable[[dict[str, Any]], Record]] = {
+    "fragments": _fragments,
+    "power": _power,
+    "heartbeat": _heartbeat,
+    "task": _task,
+    "topology": _topology,
+    "end": _end,
+}
+
+
+def _show(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else shown[:57] + "..."
+
+
+def integer(data: dict[str, Any], name: str, low: int, high: int) -> int:
+    """A whole number within bounds. Raises ``BadRecord``."""
+    value = data.get(name)
+    if type(value) is not int or not low <= value <= high:
+        raise BadRecord(f"{name} is {_show(value)}, must be a whole number from {low} to {high}")
+    return value
+
+
+def number(data: dict[str, Any], name: str) -> float:
+    """A number that is not negative, as float. Raises ``BadRecord``."""
+    value = data.get(name)
+    if (type(value) is not float and type(value) is not int) or not 0 <= value <= MAX_NUMBER:
+        raise BadRecord(f"{name} is {_show(value)}, must be a number from 0 to {MAX_NUMBER:g}")
+    return float(value)
+
+
+def boolean(data: dict[str, Any], name: str) -> bool:
+    """True or false. Raises ``BadRecord``."""
+    value = data.get(name)
+    if type(value) is not bool:
+        raise BadRecord(f"{name} is {_show(value)}, must be true or false")
+    return value
+
+
+def text(data: dict[str, Any], name: str) -> str:
+    """A short text that is not empty. Raises ``BadRecord``."""
+    value = data.get(name)
+    if type(value) is not str or not 0 < len(value) <= MAX_NAME:
+        raise BadRecord(f"{name} is {_show(value)}, must be a text of 1 to {MAX_NAME} characters")
+    return value
+
+
+def integer_column(data: dict[str, Any], name: str, count: int, high: int) -> int | array[int]:
+    """A column of ``count`` whole numbers, or one for all. Raises ``BadRecord``."""
+    values = data.get(name)
+    if type(values) is not list:
+        return integer(data, name, 0, high)
+    try:
+        column = array("q", values)
+    except (TypeError, OverflowError):
+        raise BadRecord(f"{name} must hold whole numbers from 0 to {high}") from None
+    _check_column(column, name, count, high)
+    return column
+
+
+def number_column(data: dict[str, Any], name: str, count: int) -> float | array[float]:
+    """A column of ``count`` numbers, or one for all. Raises ``BadRecord``."""
+    values = data.get(name)
+    if type(values) is not list:
+        return number(data, name)
+    try:
+        column = array("d", values)
+    except TypeError:
+        raise BadRecord(f"{name} must hold numbers from 0 to {MAX_NUMBER:g}") from None
+    _check_column(column, name, count, MAX_NUMBER)
+    return column
+
+
+def _check_column(column: array[Any], name: str, count: int, high: float) -> None:
+    if len(column) != count:
+        raise BadRecord(f"{name} has {len(column)} values for {count} fragments")
+    low, top = min(column), max(column)
+    if low < 0 or top > high:
+        raise BadRecord(f"{name} holds {low if low < 0 else top}, must be from 0 to {high:g}")

@@ -1,0 +1,256 @@
+"""The only module that imports the Kafka client: clients, their errors as ours, and nothing of their secrets.
+
+Settings under ``stream.security`` reach librdkafka as they are; their values never reach a message or a log.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import confluent_kafka as ck
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+from opendt.errors import BrokerUnavailableError, ConfigError, OpenDTError, StreamGapError, TerminalError
+from opendt.settings import StreamSettings
+
+log = logging.getLogger(__name__)
+log.addHandler(logging.NullHandler())
+
+OFFSET_BEGINNING: int = ck.OFFSET_BEGINNING
+OFFSET_END: int = ck.OFFSET_END
+EMBEDDED_CLUSTER = "mockCluster"  # how librdkafka's mock cluster names itself
+TIMEOUT_S = 15.0
+
+_Code = ck.KafkaError
+_UNREACHABLE = {
+    _Code._ALL_BROKERS_DOWN, _Code._TRANSPORT, _Code._TIMED_OUT, _Code._RESOLVE, _Code._MSG_TIMED_OUT,
+    _Code.REQUEST_TIMED_OUT, _Code.LEADER_NOT_AVAILABLE, _Code.NOT_LEADER_FOR_PARTITION, _Code.NETWORK_EXCEPTION,
+    _Code.COORDINATOR_LOAD_IN_PROGRESS, _Code.COORDINATOR_NOT_AVAILABLE, _Code.NOT_COORDINATOR,
+    _Code._TIMED_OUT_QUEUE, _Code._WAIT_COORD, _Code._DESTROY, _Code.BROKER_NOT_AVAILABLE,
+}  # fmt: skip
+_REFUSED = {
+    _Code._AUTHENTICATION, _Code.SASL_AUTHENTICATION_FAILED, _Code.UNSUPPORTED_SASL_MECHANISM, _Code._SSL,
+    _Code.TOPIC_AUTHORIZATION_FAILED, _Code.CLUSTER_AUTHORIZATION_FAILED, _Code.GROUP_AUTHORIZATION_FAILED,
+    _Code.ILLEGAL_SASL_STATE,
+}  # fmt: skip
+_PASSING = {_Code._PARTITION_EOF, _Code._TRANSPORT, _Code._ALL_BROKERS_DOWN, _Code._RESOLVE, _Code._TIMED_OUT}
+
+
+def redact(text: str, settings: StreamSettings) -> str:
+    """The text with every value of ``stream.security`` that is longer than three characters masked."""
+    for name, value in settings.security.items():
+        secret = value.get_secret_value()
+        if len(secret) > 3 and name not in ("security.protocol", "sasl.mechanism", "sasl.mechanisms"):
+            text = text.replace(secret, "***")
+    return text
+
+
+def error_of(error: Any, settings: StreamSettings, doing: str) -> OpenDTError:
+    """Our error for librdkafka's: transient when the broker is out of reach, terminal otherwise."""
+    detail = error.args[0] if isinstance(error, ck.KafkaException) and error.args else error
+    code = detail.code() if isinstance(detail, ck.KafkaError) else None
+    text = redact(detail.str() if isinstance(detail, ck.KafkaError) else str(detail), settings)
+    where = f"Kafka at {settings.bootstrap_servers}"
+    if code in _UNREACHABLE:
+        return BrokerUnavailableError(f"{where} did not answer while {doing}: {text}. Is it running?", doing=doing)
+    if code == _Code._AUTO_OFFSET_RESET or code == _Code.OFFSET_OUT_OF_RANGE:
+        return StreamGapError(
+            f"{where}: records are gone that have not been read yet ({text}). "
+            "Raise the topic's retention and replay again with the same replay id.",
+            doing=doing,
+        )
+    if code in _REFUSED:
+        return TerminalError(f"{where} refused us while {doing}: {text}. Check stream.security.", doing=doing)
+    if code in (_Code._INVALID_ARG, _Code._NOT_IMPLEMENTED) or code is None:
+        return ConfigError(f"Kafka client, {doing}: {text}. Check stream.security and stream.bootstrap_servers.")
+    return TerminalError(f"{where}, {doing}: {text}", doing=doing)
+
+
+@contextmanager
+def translated(settings: StreamSettings, doing: str) -> Iterator[None]:
+    """Turn librdkafka's exceptions into ours."""
+    try:
+        yield
+    except ck.KafkaException as error:
+        raise error_of(error, settings, doing) from None
+
+
+def _base(settings: StreamSettings) -> dict[str, Any]:
+    if not settings.bootstrap_servers:
+        raise ConfigError(
+            "no Kafka address: set KAFKA_BOOTSTRAP_SERVERS or stream.bootstrap_servers, or start the embedded broker."
+        )
+    secrets = {name: value.get_secret_value() for name, value in settings.security.items()}
+    return {
+        "bootstrap.servers": settings.bootstrap_servers,
+        "client.id": "opendt",
+        "log.connection.close": False,
+        "message.max.bytes": settings.max_message_bytes,
+        **secrets,
+    }
+
+
+def producer(settings: StreamSettings, on_error: Callable[[OpenDTError], None]) -> Any:
+    """A producer that keeps order and compresses. ``on_error`` hears of records that could not be delivered."""
+
+    def delivered(error: Any, message: Any) -> None:
+        if error is not None:
+            on_error(error_of(error, settings, f"sending to {message.topic()}"))
+
+    options = _base(settings) | {
+        "enable.idempotence": True,
+        "compression.type": "zstd",
+        "linger.ms": 5,
+        "batch.size": 262_144,
+        "queue.buffering.max.messages": 200_000,
+        "queue.buffering.max.kbytes": 65_536,
+        "delivery.report.only.error": True,
+        "delivery.timeout.ms": 60_000,
+        "on_delivery": delivered,
+    }
+    with translated(settings, "starting a producer"):
+        return ck.Producer(options, logger=log)
+
+
+def consumer(settings: StreamSettings, group: str) -> Any:
+    """A consumer without automatic anything: partitions, offsets and commits are ours."""
+    options = _base(settings) | {
+        "group.id": group,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "allow.auto.create.topics": True,
+        "fetch.wait.max.ms": 20,
+        "fetch.message.max.bytes": 1_048_576,
+        "queued.max.messages.kbytes": 32_768,
+        "receive.message.max.bytes": max(100_000_000, settings.max_message_bytes * 2),
+        "check.crcs": True,
+    }
+    options.pop("message.max.bytes")
+    with translated(settings, "starting a consumer"):
+        return ck.Consumer(options, logger=log)
+
+
+def admin(settings: StreamSettings) -> Any:
+    """An administrative client. Keep a reference to it until its futures resolve."""
+    options = _base(settings)
+    options.pop("message.max.bytes")
+    with translated(settings, "starting an administrative client"):
+        return AdminClient(options, logger=log)
+
+
+def mock_cluster() -> tuple[Any, str]:
+    """librdkafka's own broker within this process, and its address. It lives as long as the object returned."""
+    quiet = logging.getLogger(f"{__name__}.mock")
+    quiet.propagate = False
+    quiet.addHandler(logging.NullHandler())
+    cluster = ck.Producer({"test.mock.num.brokers": 1, "client.id": "opendt-embedded"}, logger=quiet)
+    brokers = cluster.list_topics(timeout=TIMEOUT_S).brokers.values()
+    return cluster, ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
+
+
+def cluster_id(client: Any, settings: StreamSettings) -> str:
+    """Identifier of the cluster. Raises ``BrokerUnavailableError`` when none answers."""
+    with translated(settings, "asking for the cluster"):
+        return str(client.list_topics(timeout=TIMEOUT_S).cluster_id)
+
+
+def is_embedded(cluster: str) -> bool:
+    """Whether a cluster is librdkafka's mock cluster, which forgets what is far behind."""
+    return cluster.startswith(EMBEDDED_CLUSTER)
+
+
+def partition_count(client: Any, topic: str, settings: StreamSettings) -> int:
+    """Number of partitions of a topic, waiting a moment for one that is being created.
+
+    Raises ``ConfigError`` for a topic that does not exist.
+    """
+    deadline = time.monotonic() + 5.0
+    while True:
+        with translated(settings, f"asking for topic {topic}"):
+            found = client.list_topics(topic, timeout=TIMEOUT_S).topics[topic]
+        if found.error is None and found.partitions:
+            return len(found.partitions)
+        if time.monotonic() > deadline:
+            raise ConfigError(f"topic {topic} does not exist. Create it with `opendt topics create`.", topic=topic)
+        time.sleep(0.05)
+
+
+def _carries_record(message: Any, settings: StreamSettings) -> bool:
+    """Whether a polled message carries a record; passing troubles give False, others raise."""
+    error = message.error()
+    if error is None:
+        return True
+    if error.code() in _PASSING and not error.fatal():
+        return False
+    raise error_of(error, settings, f"reading {message.topic() or 'records'}")
+
+
+def poll(client: Any, settings: StreamSettings, timeout_s: float, most: int = 4096) -> list[Any]:
+    """Messages that carry a record, at most ``most``, waiting at most ``timeout_s`` for them [s]."""
+    with translated(settings, "reading"):
+        messages = client.consume(most, timeout_s)
+    return [message for message in messages if _carries_record(message, settings)]
+
+
+def assign(client: Any, offsets: Mapping[tuple[str, int], int]) -> None:
+    """Read these partitions from these offsets, without a consumer group's rebalancing."""
+    client.assign([ck.TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()])
+
+
+def pause(client: Any, wanted: Iterable[tuple[str, int]]) -> None:
+    """Fetch nothing more from these partitions until ``resume``."""
+    client.pause([ck.TopicPartition(t, p) for t, p in wanted])
+
+
+def resume(client: Any, wanted: Iterable[tuple[str, int]]) -> None:
+    """Fetch from these partitions again, from where reading stopped."""
+    client.resume([ck.TopicPartition(t, p) for t, p in wanted])
+
+
+def commit(client: Any, offsets: Mapping[tuple[str, int], int]) -> None:
+    """Tell the group how far reading has come, without waiting. Only a progress signal: a loss does no harm."""
+    if offsets:
+        try:
+            client.commit(offsets=partitions(offsets), asynchronous=True)
+        except ck.KafkaException as error:
+            log.info("progress not committed: %s", error)
+
+
+def committed(client: Any, wanted: Iterable[tuple[str, int]], settings: StreamSettings) -> dict[tuple[str, int], int]:
+    """Offsets the client's group has committed; 0 where there is none."""
+    with translated(settings, "asking for committed offsets"):
+        found = client.committed([ck.TopicPartition(t, p) for t, p in wanted], timeout=TIMEOUT_S)
+    return {(f.topic, f.partition): max(0, f.offset) for f in found}
+
+
+def watermarks(client: Any, topic: str, partition: int, settings: StreamSettings) -> tuple[int, int]:
+    """First and next offset of a partition."""
+    with translated(settings, f"asking for the offsets of {topic}"):
+        low, high = client.get_watermark_offsets(ck.TopicPartition(topic, partition), timeout=TIMEOUT_S)
+    return int(low), int(high)
+
+
+def partitions(offsets: Mapping[tuple[str, int], int]) -> list[Any]:
+    """librdkafka's partition objects for offsets by (topic, partition)."""
+    return [ck.TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
+
+
+def new_topic(name: str, count: int, replicas: int, config: Mapping[str, str]) -> Any:
+    """A topic to be created."""
+    return NewTopic(name, num_partitions=count, replication_factor=replicas, config=dict(config))
+
+
+def topic_resource(name: str) -> Any:
+    """The handle by which a topic's settings are asked for."""
+    return ConfigResource(ResourceType.TOPIC, name)
+
+
+KafkaException = ck.KafkaException
+TOPIC_EXISTS = _Code.TOPIC_ALREADY_EXISTS
+UNKNOWN_TOPIC = _Code.UNKNOWN_TOPIC_OR_PART
+QueueFull = BufferError

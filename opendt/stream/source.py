@@ -1,0 +1,171 @@
+"""The consumer: Kafka partitions in, event-time windows out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from types import TracebackType
+
+from opendt.errors import BrokerUnavailableError
+from opendt.models.messages import Partition, StreamPosition
+from opendt.settings import StreamSettings, WindowSettings
+from opendt.stream import kafka, topics
+from opendt.stream.layouts import decoder_of
+from opendt.stream.pacing import Clock, SystemClock
+from opendt.stream.reader import Reader
+from opendt.windows.batch import WindowBatch
+from opendt.windows.windower import Windower
+
+_POLL_S = 0.01
+_COMMIT_BYTES = 400_000
+_COMMIT_S = 0.05
+_HELD_RECORDS = 400_000  # records waiting for their window above which partitions far ahead are paused
+
+
+class WindowStream:
+    """An iterator of ``WindowBatch`` and a context manager; made by ``open_windows``."""
+
+    def __init__(
+        self,
+        settings: StreamSettings,
+        windows: WindowSettings,
+        datacenter: str,
+        replay_id: str | None,
+        position: StreamPosition | None,
+        first_index: int,
+        clock: Clock | None = None,
+    ) -> None:
+        self._settings, self._clock, self._replay = settings, clock or SystemClock(), replay_id
+        topics.ensure(settings)
+        self._client = kafka.consumer(settings, topics.group_id(datacenter, replay_id))
+        cluster = kafka.cluster_id(self._client, settings)
+        data = self._partitions(topics.data_topics(settings))
+        watched = (settings.topics.topology, settings.topics.sim_topology)
+        others = self._partitions(watched)
+        self.windower = Windower(data, others, windows, cluster, position, first_index)
+        self._reader = Reader(self.windower, decoder_of(settings), settings, datacenter, replay_id, frozenset(watched))
+        same = position if position is not None and position.cluster == cluster else None
+        starts = self._starts([*data, *others], same)
+        self.windower.ledger.begin(starts)
+        kafka.assign(self._client, starts)
+        self._stop = threading.Event()
+        self._uncommitted_bytes, self._committed_at = 0, self._clock.monotonic()
+        self._heard_at = self._clock.monotonic()
+        self._paused: set[Partition] = set()
+
+    def __enter__(self) -> WindowStream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[WindowBatch]:
+        return self
+
+    def __next__(self) -> WindowBatch:
+        """The next window, as soon as it is closed.
+
+        Raises:
+            StreamGapError: records are missing.
+            BrokerUnavailableError: the broker is out of reach, or a replay fell silent.
+        """
+        while not self._stop.is_set():
+            batch = self.windower.next_batch()
+            if batch is not None:
+                return batch
+            if self.windower.finished:
+                break
+            self._poll()
+        raise StopIteration
+
+    def stop(self) -> None:
+        """Make the iteration end before the next window. Safe in signal handlers and other threads."""
+        self._stop.set()
+
+    def close(self) -> None:
+        """Tell the group how far reading came and leave."""
+        if self._client is not None:
+            kafka.commit(self._client, self.windower.ledger.progress())
+            self._client.close()
+            self._client = None
+
+    def _partitions(self, names: tuple[str, ...]) -> list[Partition]:
+        return [(name, p) for name in names for p in range(kafka.partition_count(self._client, name, self._settings))]
+
+    def _starts(self, partitions: list[Partition], position: StreamPosition | None) -> dict[Partition, int]:
+        """Offsets to start at: the position's, else the beginning; of old topology decisions, a replay sees none."""
+        starts = {}
+        for where in partitions:
+            if position is not None and where in position.offsets:
+                starts[where] = position.offsets[where]
+                continue
+            low, high = kafka.watermarks(self._client, *where, self._settings)
+            decided = where[0] == self._settings.topics.sim_topology and self._replay is not None
+            starts[where] = high if decided else low
+        return starts
+
+    def _poll(self) -> None:
+        messages = kafka.poll(self._client, self._settings, _POLL_S)
+        now = self._clock.monotonic()
+        for message in messages:
+            self._uncommitted_bytes += self._reader.take(message)
+        if messages:
+            self._heard_at = now
+        else:
+            self._check_silence(now)
+        if self._uncommitted_bytes >= _COMMIT_BYTES or (messages and now - self._committed_at >= _COMMIT_S):
+            kafka.commit(self._client, self.windower.ledger.progress())
+            self._uncommitted_bytes, self._committed_at = 0, now
+        self._balance()
+
+    def _check_silence(self, now: float) -> None:
+        if self._replay is None:
+            return  # a live stream may be silent as long as it likes
+        allowed = self._settings.poll_timeout_s
+        if self._settings.speed > 0:  # at real time there is nothing to hear between heartbeats
+            allowed += 2 * self._settings.heartbeat_s / self._settings.speed
+        if now - self._heard_at > allowed:
+            raise BrokerUnavailableError(
+                f"nothing heard of replay {self._replay} for {allowed:g} s. Is `opendt replay` still running? "
+                "Start it again with the same replay id; it goes on where it stopped.",
+                replay_id=self._replay,
+            )
+
+    def _balance(self) -> None:
+        """Keep memory bounded: while too much waits, read only the partitions that hold the watermark back."""
+        waiting = self.windower.ledger.waiting()
+        if not self._paused and waiting > _HELD_RECORDS:
+            self._paused = set(self.windower.ledger.progress()) - self.windower.watermark.behind()
+            kafka.pause(self._client, self._paused)
+        elif self._paused and (waiting < _HELD_RECORDS // 2 or self._paused & self.windower.watermark.behind()):
+            kafka.resume(self._client, self._paused)
+            self._paused = set()
+
+
+def open_windows(
+    settings: StreamSettings,
+    windows: WindowSettings,
+    datacenter: str,
+    *,
+    replay_id: str | None = None,
+    position: StreamPosition | None = None,
+    first_index: int = 0,
+    clock: Clock | None = None,
+) -> WindowStream:
+    """Windows of a stream, in order, one after another: ``with open_windows(...) as stream: for batch in stream:``.
+
+    Args:
+        settings: broker, topics, layout.
+        windows: length, lateness, policy for late records.
+        datacenter: records of other datacenters are ignored.
+        replay_id: read only this replay and end with it; None reads whatever comes and ends when every partition ended.
+        position: of the last window committed; reading goes on exactly after it. None starts from the beginning.
+        first_index: number of the first window handed out.
+
+    Raises:
+        ConfigError: no broker address, or a topic contradicts the configuration.
+        BrokerUnavailableError: no broker answers.
+    """
+    return WindowStream(settings, windows, datacenter, replay_id, position, first_index, clock)

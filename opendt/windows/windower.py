@@ -1,0 +1,240 @@
+"""Records in, window batches out: assignment by event time, late records, the position to commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from operator import itemgetter
+
+from opendt.models.messages import (
+    PAYLOAD_KEPT_BYTES,
+    DeadLetter,
+    EndOfStream,
+    FragmentChunk,
+    Heartbeat,
+    LateRecord,
+    Partition,
+    PowerReading,
+    Record,
+    StreamPosition,
+    TaskHead,
+    TopologyChange,
+)
+from opendt.models.topology import Topology
+from opendt.models.workload import Workload
+from opendt.settings import WindowSettings
+from opendt.windows.assembly import fragments_of, power_of, tasks_of
+from opendt.windows.batch import WindowBatch
+from opendt.windows.completeness import OpenTasks
+from opendt.windows.ledger import NEVER, Ledger, Pending
+from opendt.windows.sequences import Sequences
+from opendt.windows.watermark import Watermark
+
+_KINDS = {TaskHead: "task", FragmentChunk: "fragments", PowerReading: "power"}
+
+
+@dataclass(slots=True)
+class Incoming:
+    """A message as read: its place, its replay and that replay's mark before it, its records and raw value.
+
+    ``records`` all belong to the window of the first.
+    """
+
+    partition: Partition
+    offset: int
+    replay: str | None
+    before: tuple[int, int]
+    records: tuple[Record, ...]
+    value: bytes
+
+
+@dataclass(slots=True)
+class _Buffer:
+    """What has come for one window."""
+
+    heads: list[tuple[int, int, Partition, int, TaskHead]] = field(default_factory=list)
+    chunks: list[tuple[int, int, int, FragmentChunk, Incoming]] = field(default_factory=list)
+    power: list[tuple[int, float]] = field(default_factory=list)
+
+
+class Windower:
+    """Sorts records into half-open event-time windows and closes them as the watermark passes their end.
+
+    Windows are aligned to multiples of their length since the epoch; the first is that of the earliest record, and from
+    there on every window is handed out, empty ones included.
+
+    Args:
+        partitions: partitions whose records carry event time; the watermark is the minimum over them.
+        others: further partitions that are read (topologies).
+        settings: length, lateness, policy.
+        cluster: identifier of the Kafka cluster, kept in positions.
+        position: where to go on, None for a start from the beginning.
+        first_index: number of the first window handed out.
+    """
+
+    def __init__(
+        self,
+        partitions: Iterable[Partition],
+        others: Iterable[Partition],
+        settings: WindowSettings,
+        cluster: str,
+        position: StreamPosition | None = None,
+        first_index: int = 0,
+    ) -> None:
+        partitions = list(partitions)
+        self._length_ms = settings.length_s * 1000
+        self._lateness_ms = round(settings.allowed_lateness_s * 1000)
+        self._policy, self._cluster = settings.late_policy, cluster
+        self._open_ms = position.closed_until_ms if position else None
+        self._index = first_index
+        self.watermark = Watermark(partitions, self._open_ms)
+        same = position if position and position.cluster == cluster else None
+        self.ledger = Ledger([*partitions, *others], same)
+        self.sequences = Sequences(position.sequences if position else None)
+        self._tasks = OpenTasks(position.open_tasks if position else None)
+        self._buffers: dict[int, _Buffer] = {}
+        self._topologies: list[tuple[int, TopologyChange]] = []
+        self._late: list[LateRecord] = []
+        self._dead: list[DeadLetter] = []
+        self._duplicates = self._ignored = 0
+        self.finished = bool(position and position.ended)
+
+    def add(self, incoming: Incoming) -> None:
+        """A record that was understood and is neither a duplicate nor another replay's."""
+        record = incoming.records[0]
+        if isinstance(record, Heartbeat):
+            self.watermark.advance(incoming.partition, record.time_ms)
+        elif isinstance(record, EndOfStream):
+            self.watermark.end(incoming.partition)
+            self._hold(incoming, NEVER)
+        elif isinstance(record, TopologyChange):
+            self._add_topology(incoming, record)
+        else:
+            self._add_data(incoming, record.time_ms)
+
+    def reject(self, incoming: Incoming, reason: str) -> None:
+        """A record that was not understood."""
+        value = incoming.value
+        topic, partition = incoming.partition
+        kept = value[:PAYLOAD_KEPT_BYTES]
+        self._dead.append(DeadLetter(topic, partition, incoming.offset, reason, kept, len(value)))
+        self.ledger.dealt_with(incoming.partition, incoming.offset)
+
+    def duplicate(self, partition: Partition, offset: int) -> None:
+        """A record that had been seen."""
+        self._duplicates += 1
+        self.ledger.dealt_with(partition, offset)
+
+    def ignore(self) -> None:
+        """A record of another replay or datacenter."""
+        self._ignored += 1
+
+    def _add_data(self, incoming: Incoming, time_ms: int) -> None:
+        window_ms = time_ms - time_ms % self._length_ms
+        if self._open_ms is not None and window_ms < self._open_ms:
+            topic, partition = incoming.partition
+            kept = incoming.value[:PAYLOAD_KEPT_BYTES]
+            kind = _KINDS[type(incoming.records[0])]
+            self._late.append(LateRecord(topic, partition, incoming.offset, time_ms, kind, self._policy, kept))
+            if self._policy == "drop":
+                self.ledger.dealt_with(incoming.partition, incoming.offset)
+                return
+            window_ms = self._open_ms
+        else:
+            self.watermark.advance(incoming.partition, time_ms)
+        self._hold(incoming, window_ms)
+        self._store(incoming, self._buffers.setdefault(window_ms, _Buffer()), window_ms)
+
+    def _store(self, incoming: Incoming, buffer: _Buffer, window_ms: int) -> None:
+        for record in incoming.records:
+            if isinstance(record, FragmentChunk):
+                buffer.chunks.append((record.time_ms, record.task_id, record.first, record, incoming))
+            elif isinstance(record, PowerReading):
+                buffer.power.append((record.time_ms, record.power_w))
+            elif isinstance(record, TaskHead):
+                if record.submission_ms < window_ms:  # reopened: the engine cannot submit in the past
+                    record = replace(record, submission_ms=window_ms)
+                buffer.heads.append((record.submission_ms, record.order, incoming.partition, incoming.offset, record))
+
+    def _add_topology(self, incoming: Incoming, change: TopologyChange) -> None:
+        """Its window is that of its time, or the one now open if that is later or it has no time."""
+        window_ms = -1 if change.time_ms is None else change.time_ms - change.time_ms % self._length_ms
+        self._topologies.append((window_ms, change))
+        self._hold(incoming, window_ms)
+
+    def _hold(self, incoming: Incoming, window_ms: int) -> None:
+        last, checksum = incoming.before
+        self.ledger.hold(incoming.partition, Pending(incoming.offset, window_ms, incoming.replay, last, checksum))
+
+    def next_batch(self) -> WindowBatch | None:
+        """The next window that is closed, or None while none is (or ``finished``)."""
+        open_ms = self._open_ms if self._open_ms is not None else min(self._buffers, default=None)
+        ended = self.watermark.ended
+        if self.finished or open_ms is None:
+            self.finished = self.finished or ended
+            return None
+        time_ms = self.watermark.time_ms
+        if not ended and (time_ms is None or time_ms - self._lateness_ms < open_ms + self._length_ms):
+            return None
+        return self._close(open_ms, last=ended and all(window <= open_ms for window in self._buffers))
+
+    def _close(self, start_ms: int, *, last: bool) -> WindowBatch:
+        end_ms = start_ms + self._length_ms
+        buffer = self._buffers.pop(start_ms, None) or _Buffer()
+        workload = self._workload(buffer, end_ms, last=last)
+        self._open_ms = end_ms
+        self.finished = last
+        self.ledger.release(start_ms)
+        batch = WindowBatch(
+            index=self._index,
+            start_ms=start_ms,
+            end_ms=end_ms,
+            workload=workload,
+            power=power_of(buffer.power),
+            topology=self._take_topology(start_ms),
+            position=self._position(last=last),
+            late=self._late,
+            dead=self._dead + self._tasks.dead,
+            duplicates=self._duplicates,
+            ignored=self._ignored,
+            filled_fragments=self._tasks.filled,
+            last=last,
+        )
+        self._index += 1
+        self._late, self._dead, self._tasks.dead = [], [], []
+        self._duplicates = self._ignored = self._tasks.filled = 0
+        return batch
+
+    def _workload(self, buffer: _Buffer, end_ms: int, *, last: bool) -> Workload:
+        buffer.heads.sort(key=itemgetter(0, 1, 2, 3))
+        for _, _, (topic, partition), offset, head in buffer.heads:
+            self._tasks.announce(head, topic, partition, offset)
+        buffer.chunks.sort(key=itemgetter(0, 1, 2))
+        chunks: list[FragmentChunk] = []
+        for _, _, _, chunk, incoming in buffer.chunks:
+            pieces, reason = self._tasks.take(chunk)
+            chunks += pieces
+            if reason:
+                self.reject(incoming, reason)
+        chunks += self._tasks.close(end_ms, last=last)
+        return Workload(tasks_of([row[-1] for row in buffer.heads]), fragments_of(chunks))
+
+    def _take_topology(self, window_ms: int) -> Topology | None:
+        due = [change for at, change in self._topologies if at <= window_ms]
+        self._topologies = [(at, change) for at, change in self._topologies if at > window_ms]
+        return (
+            sorted(due, key=lambda change: NEVER if change.time_ms is None else change.time_ms)[-1].topology
+            if due
+            else None
+        )
+
+    def _position(self, *, last: bool) -> StreamPosition:
+        return StreamPosition(
+            cluster=self._cluster,
+            offsets=self.ledger.offsets(),
+            sequences=self.ledger.marks(self.sequences.marks()),
+            early=self.ledger.early(),
+            closed_until_ms=self._open_ms,
+            open_tasks=self._tasks.snapshot(),
+            ended=last,
+        )
