@@ -15,7 +15,8 @@
     └── TransientError          the same call may succeed later; the only type that is retried (exit code 75)
         ├── BrokerUnavailableError
         ├── LakeBusyError
-        └── EngineBusyError
+        ├── EngineBusyError
+        └── SessionRewoundError a twin has gone back to its last committed window; read the stream again from there
 """
 
 from __future__ import annotations
@@ -90,9 +91,13 @@ class MissingDependencyError(TerminalError):
 
 
 class TransientError(OpenDTError):
-    """The same call may succeed later. The only type that is retried."""
+    """The same call may succeed later. The only type that is retried.
+
+    ``in_place`` tells whether repeating the failed call itself helps, or only starting again from what is committed.
+    """
 
     exit_code = 75
+    in_place = True
 
 
 class BrokerUnavailableError(TransientError):
@@ -105,3 +110,9 @@ class LakeBusyError(TransientError):
 
 class EngineBusyError(TransientError):
     """The engine could not start for want of memory, disk or processes."""
+
+
+class SessionRewoundError(TransientError):
+    """Windows could not be committed; the session stands after the last committed one again. Facts: ``next_index``."""
+
+    in_place = False

@@ -44,7 +44,7 @@ LONG_TIMEOUT_S = 6 * 3600.0
 def is_transient(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
     """Prefect's ``retry_condition_fn``: whether the failed state holds a ``TransientError``."""
     error = getattr(state.data, "result", state.data)
-    return isinstance(error, TransientError)
+    return isinstance(error, TransientError) and error.in_place
 
 
 def delays_s(retries: int, first_s: float = FIRST_DELAY_S) -> list[float]:
@@ -113,6 +113,8 @@ def retrying(
         try:
             return call()
         except TransientError as error:
+            if not error.in_place:
+                raise
             wait = delay * (1 + JITTER * (2 * random_() - 1))
             log.warning("%s will be tried again in %.1f s: %s", what, wait, error.message)
             sleep(wait)

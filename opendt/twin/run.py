@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,7 +59,7 @@ def open_session(
     """
     chosen = topology_of(trace, topology)
     engine = get_engine(settings.engine.name, settings)
-    identity = RunIdentity(run_id, kind, trace.name if trace else None, trace.sha256 if trace else None)
+    identity = RunIdentity(run_id, kind, trace.name if trace else None, _fingerprint(trace))
     with Lake.open(settings.lake) as lake:
         session = TwinSession.open(
             settings, lake, engine, identity, chosen, carbon or (trace.carbon if trace else None)
@@ -68,6 +69,14 @@ def open_session(
         except BaseException as error:
             _mark(session, error)
             raise
+
+
+def _fingerprint(trace: Trace | None) -> str | None:
+    """One hash over the hashes of a trace's files."""
+    if trace is None:
+        return None
+    text = "\n".join(f"{name} {digest}" for name, digest in sorted(trace.sha256.items()))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _mark(session: TwinSession, error: BaseException) -> None:

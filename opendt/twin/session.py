@@ -12,11 +12,11 @@ import numpy as np
 import orjson
 
 from opendt import __version__
-from opendt.calibration.base import CalibrationOutcome, Calibrator, Prediction
+from opendt.calibration.base import CalibrationOutcome, Prediction
 from opendt.calibration.factory import make_calibrator
 from opendt.engine.base import Engine, EngineOptions, EngineState, SimulationResult
-from opendt.errors import ConfigError, LakeError
-from opendt.lake import Checkpoint, Lake, WindowCommit
+from opendt.errors import ConfigError, LakeError, OpenDTError, SessionRewoundError, TransientError
+from opendt.lake import Checkpoint, Lake, WindowCommit, WindowWriter
 from opendt.lake.lake import RunState
 from opendt.models.messages import StreamPosition
 from opendt.models.telemetry import CarbonTrace, PowerSeries, no_carbon
@@ -47,6 +47,14 @@ class RunIdentity:
 
 
 @dataclass(frozen=True, slots=True)
+class Start:
+    """What a run begins with."""
+
+    topology: Topology
+    carbon: CarbonTrace
+
+
+@dataclass(frozen=True, slots=True)
 class Computed:
     """One window's results before they are committed."""
 
@@ -61,24 +69,20 @@ class Computed:
 class TwinSession:
     """The state of one run for one datacenter.
 
-    ``process`` either commits a window completely or leaves lake and session as they were, so that it can be called
-    again with the same batch.
+    Windows are committed in order from a thread behind the session, several to a transaction when they come fast. If
+    a commit fails, the session goes back to the last committed window and says so with ``SessionRewoundError``.
     """
 
-    def __init__(
-        self, settings: Settings, lake: Lake, engine: Engine, identity: RunIdentity, state: EngineState, memory: Memory
-    ) -> None:
+    def __init__(self, settings: Settings, lake: Lake, engine: Engine, identity: RunIdentity, start: Start) -> None:
         self.settings = settings
         self.lake = lake
         self.engine = engine
         self.identity = identity
-        self.state = state
-        self.memory = memory
-        self.resumed_at = memory.next_index
         self.stages_s: dict[str, float] = {}
+        self._start = start
         self._started = time.monotonic()
-        self._interval_ms = settings.engine.sample_interval_s * 1000
-        self._calibrator = self._fresh_calibrator(memory)
+        self._rewind()
+        self.resumed_at = self.memory.next_index
 
     @classmethod
     def open(
@@ -96,22 +100,33 @@ class TwinSession:
             LakeError: the run is known with another trace, or its checkpoint is of another engine.
             TopologyError: the engine cannot simulate the topology.
         """
-        checkpoint = lake.latest_checkpoint(identity.run_id, settings.datacenter)
-        if checkpoint is None:
-            memory = Memory(topology)
-            state = engine.start(topology, engine_options(settings), carbon or no_carbon())
-        else:
-            if checkpoint.engine != engine.name:
-                raise LakeError(
-                    f"run {identity.run_id} was simulated with engine {checkpoint.engine}, not {engine.name}. "
-                    f"Use --engine {checkpoint.engine} or another run id.",
-                    run_id=identity.run_id,
-                )
-            memory = Memory.from_bytes(_bytes(checkpoint.twin_state))
-            state = engine.state_from_bytes(_bytes(checkpoint.engine_state))
-        session = cls(settings, lake, engine, identity, state, memory)
+        session = cls(settings, lake, engine, identity, Start(topology, carbon or no_carbon()))
         session._register()
         return session
+
+    def _rewind(self) -> None:
+        """Take the state after the last committed window from the lake, or the start."""
+        checkpoint = self.lake.latest_checkpoint(self.identity.run_id, self.settings.datacenter)
+        self.state: EngineState
+        if checkpoint is None:
+            self.memory = Memory(self._start.topology)
+            self.state = self.engine.start(self._start.topology, engine_options(self.settings), self._start.carbon)
+        else:
+            self._check_engine(checkpoint.engine)
+            self.memory = Memory.from_bytes(_bytes(checkpoint.twin_state))
+            self.state = self.engine.state_from_bytes(_bytes(checkpoint.engine_state))
+        self._calibrator = make_calibrator(
+            self.settings.calibration, self.memory.topology, self.memory.calibrator or None
+        )
+        self._writer = WindowWriter(self.lake)
+
+    def _check_engine(self, name: str) -> None:
+        if name != self.engine.name:
+            raise LakeError(
+                f"run {self.identity.run_id} was simulated with engine {name}, not {self.engine.name}. "
+                f"Use --engine {name} or another run id.",
+                run_id=self.identity.run_id,
+            )
 
     @property
     def position(self) -> StreamPosition | None:
@@ -124,12 +139,13 @@ class TwinSession:
         return self.memory.next_index
 
     def process(self, batch: WindowBatch) -> WindowSummary:
-        """Simulate, price and commit one window, then learn from it.
+        """Simulate, price and hand one window to the lake, then learn from it.
 
         Raises:
             LakeError: the batch is not the next window.
-            LakeBusyError: the lake stayed locked; call again.
-            EngineError: the simulation failed; nothing was written.
+            EngineError: the simulation failed; nothing of the window is written.
+            SessionRewoundError: the lake could not take this window or one before it; go on reading from
+                ``position``.
         """
         started = time.monotonic()
         if batch.index != self.memory.next_index:
@@ -143,18 +159,36 @@ class TwinSession:
             state, memory, row = self._learn(batch, computed, state)
             row["wall_ms"] = (time.monotonic() - started) * 1000
             with self._stage("lake"):
-                self.lake.commit_window(self._commit(batch, computed, state, memory, row))
-        except BaseException:
-            self._calibrator = self._fresh_calibrator(self.memory)
-            raise
+                self._writer.submit(self._commit(batch, computed, state, memory, row))
+        except TransientError as error:
+            raise self._rewound(error) from error
         changed = memory.topology.version != self.memory.topology.version
         self.state, self.memory = state, memory
         if changed:
             self._publish_topology("stream")
         return self._summary(batch, computed, row)
 
+    def flush(self) -> None:
+        """Wait until every window processed is committed. Raises ``SessionRewoundError`` when one could not be."""
+        try:
+            with self._stage("lake"):
+                self._writer.flush()
+        except TransientError as error:
+            raise self._rewound(error) from error
+
+    def _rewound(self, cause: OpenDTError) -> SessionRewoundError:
+        self._rewind()
+        return SessionRewoundError(
+            f"windows could not be committed ({cause.message}); going on from window {self.next_index}",
+            next_index=self.next_index,
+        )
+
     def finish(self, proposals: list[dict[str, Any]] | None = None) -> RunSummary:
-        """Mark the run completed and return its totals. ``proposals`` are rows of that table, stored with it."""
+        """Commit what waits, mark the run completed and return its totals.
+
+        ``proposals`` are rows of that table, stored with it. Raises ``SessionRewoundError`` like ``flush``.
+        """
+        self.flush()
         if proposals:
             self.lake.upsert("proposals", proposals)
         summary = self.summary("completed", len(proposals or ()))
@@ -163,6 +197,10 @@ class TwinSession:
 
     def fail(self, reason: str, *, state: RunState = "failed") -> None:
         """Mark the run failed (or cancelled); what it committed stays, and it can be taken up again."""
+        try:
+            self._writer.close()
+        except OpenDTError as error:
+            reason = f"{reason}; {error.message}"
         self._finish_run(state, reason)
 
     def _compute(self, batch: WindowBatch) -> tuple[EngineState, Computed]:
@@ -175,8 +213,9 @@ class TwinSession:
             outcome = self._calibrator.params_for(batch.start_ms)
             prediction = self._predict(outcome, samples)
             readings = join_readings(memory.pending, batch.power)
+            interval_ms = self.settings.engine.sample_interval_s * 1000
             aligned = align_readings(
-                samples.timestamp_ms, memory.previous_sample_ms, self._interval_ms, readings, last=batch.last
+                samples.timestamp_ms, memory.previous_sample_ms, interval_ms, readings, last=batch.last
             )
         computed = Computed(result, samples, outcome, prediction, aligned.measured_w, aligned.pending)
         return state, computed
@@ -297,11 +336,18 @@ class TwinSession:
             lake=str(self.settings.lake.path),
         )
 
-    def _fresh_calibrator(self, memory: Memory) -> Calibrator:
-        return make_calibrator(self.settings.calibration, memory.topology, memory.calibrator or None)
-
     def _register(self) -> None:
-        """Write the run's row and its topology."""
+        """Write the run's row and its topology. A run id belongs to one trace."""
+        known = self.lake.rows(
+            "SELECT trace, trace_sha256 FROM runs WHERE run_id = ? AND datacenter = ?",
+            [self.identity.run_id, self.settings.datacenter],
+        )
+        if known and self.resumed_at and known[0]["trace_sha256"] != self.identity.trace_sha256:
+            raise LakeError(
+                f"run {self.identity.run_id} replays trace {known[0]['trace']} with other contents. "
+                "Give the same trace to resume it, or another run id.",
+                run_id=self.identity.run_id,
+            )
         self.lake.start_run(
             self.identity.run_id,
             self.settings.datacenter,
