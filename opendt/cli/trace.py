@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from opendt.cli.common import JsonOption, command, console, print_json, print_table
+from opendt.cli.common import ConfigOption, JsonOption, command, console, print_json, print_table
 
 trace_app = typer.Typer(no_args_is_help=True, help="Look at, generate, fetch and convert traces.")
 
@@ -36,6 +37,90 @@ def info(
     print_table(("what", "value"), rows, title=f"trace {facts['name']}")
     for warning in facts["warnings"]:
         console.print(f"[yellow]note:[/] {warning}")
+
+
+@trace_app.command("fetch")
+@command
+def fetch(
+    name: Annotated[str, typer.Argument(help="Name of a public trace: surf, bitbrains-small.")],
+    dest: Annotated[Path | None, typer.Option("--dest", help="Folder to create.", metavar="DIR")] = None,
+    base_url: Annotated[
+        str | None, typer.Option("--base-url", help="Server instead of the one in the settings.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Download a public trace at a pinned commit and verify it; continues an interrupted download."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+    from opendt.cli.common import errors
+    from opendt.settings import load_settings
+    from opendt.traces.fetch import fetch_trace
+    from opendt.traces.sources import find_source
+
+    settings = load_settings(config, {"traces.base_url": base_url}).traces
+    source = find_source(name)
+    bars: dict[str, Any] = {}
+    columns = (TextColumn("{task.description:<20}"), BarColumn(), DownloadColumn())
+    with Progress(*columns, console=errors, transient=True) as shown:
+
+        def advance(file: str, done: int, total: int) -> None:
+            if file not in bars:
+                bars[file] = shown.add_task(file, total=total)
+            shown.update(bars[file], completed=done)
+
+        fetched = fetch_trace(
+            source, dest or settings.folder / name, base_url=settings.base_url, timeout_s=settings.timeout_s,
+            attempts=settings.attempts, progress=advance,
+        )  # fmt: skip
+    if as_json:
+        print_json(asdict(fetched))
+        return
+    what = f"{fetched.downloaded_bytes:,} bytes fetched" if fetched.downloaded_bytes else "already there"
+    console.print(f"{fetched.path}: {fetched.files} files verified, {what}")
+    console.print(f"next: opendt trace info {fetched.path}")
+
+
+@trace_app.command("make")
+@command
+def make(
+    folder: Annotated[Path, typer.Argument(help="Folder to create.", metavar="DIR")],
+    days: Annotated[float, typer.Option(help="Length [days].")] = 7.0,
+    hosts: Annotated[int, typer.Option(help="Number of hosts.")] = 277,
+    seed: Annotated[int, typer.Option(help="Seed of every random choice; the same seed gives the same bytes.")] = 0,
+    cores: Annotated[int, typer.Option(help="Cores of a host.")] = 16,
+    interval: Annotated[int, typer.Option(help="Length of fragments and spacing of power samples [s].")] = 30,
+    curve: Annotated[
+        str, typer.Option(help="Hidden power curve: active, step, piecewise or any of OpenDC's.")
+    ] = "active",
+    noise_pct: Annotated[float, typer.Option(help="Noise of the power meter [%].")] = 0.5,
+    drift_at_hour: Annotated[float | None, typer.Option(help="Hour at which the hidden curve changes.")] = None,
+    drift_pct: Annotated[float, typer.Option(help="Change of power from that hour on [%].")] = 5.0,
+    gaps: Annotated[int, typer.Option(help="Periods of 5 to 60 minutes without power samples.")] = 0,
+    host_types: Annotated[int, typer.Option(help="Number of host types.")] = 1,
+    tasks_per_day: Annotated[
+        float | None, typer.Option(help="Tasks submitted per day; by default as many per host as in the SURF week.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a folder that is not empty.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Generate a synthetic cluster recording: workload, measured power from a hidden curve, carbon, topology."""
+    from opendt.traces.synthetic import SyntheticOptions, make_trace
+
+    options = SyntheticOptions(
+        days=days, hosts=hosts, seed=seed, cores=cores, interval_s=interval, curve=curve, noise_pct=noise_pct,
+        drift_at_hour=drift_at_hour, drift_pct=drift_pct if drift_at_hour is not None else 0.0, gaps=gaps,
+        host_types=host_types, tasks_per_day=tasks_per_day,
+    )  # fmt: skip
+    made = make_trace(folder, options, force=force)
+    if as_json:
+        print_json(asdict(made))
+        return
+    console.print(
+        f"{made.path}: {made.tasks:,} tasks ({made.tasks_run:,} will run), {made.fragments:,} fragments, "
+        f"{made.power_samples:,} power samples, {made.energy_kwh:,.1f} kWh"
+    )
+    console.print(f"next: opendt run --trace {made.path}")
 
 
 def _rows(name: str, value: Any) -> list[tuple[str, Any]]:
