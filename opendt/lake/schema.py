@@ -182,7 +182,7 @@ seed BIGINT - seed of the sampler
 engine VARCHAR - engine that simulated it
 duration_ms DOUBLE ms time spent
 """, window=True),
-    _table("topologies", "every topology that was ever in force", "datacenter version", """
+    _table("topologies", "every topology that came into force, each time it did", "datacenter version created_ms", """
 datacenter VARCHAR - identifier of the datacenter
 version VARCHAR - hash of the topology's content
 topology_json VARCHAR - the topology in OpenDC's format
@@ -229,7 +229,7 @@ predicted_energy_kwh DOUBLE kWh predicted energy, null when not applicable
 realised_energy_kwh DOUBLE kWh energy seen afterwards, null when not applicable
 created_ms BIGINT ms wall clock
 """),
-    _table("slo_events", "changes of the service level objectives", "created_ms datacenter", """
+    _table("slo_events", "changes of the service level objectives", "datacenter version", """
 datacenter VARCHAR - identifier of the datacenter
 version BIGINT - number of the version
 slo_json VARCHAR - targets
