@@ -123,6 +123,44 @@ def make(
     console.print(f"next: opendt run --trace {made.path}")
 
 
+@trace_app.command("convert")
+@command
+def convert(
+    source: Annotated[Path, typer.Argument(help="SWF file, or folder of Bitbrains CSV files.", metavar="SRC")],
+    dest: Annotated[Path, typer.Argument(help="Trace folder to create.", metavar="DEST")],
+    kind: Annotated[str, typer.Option("--from", help="Format of SRC: swf or gwa-bitbrains.")],
+    core_speed: Annotated[float, typer.Option(help="Speed of a core [MHz], for swf.")] = 2100.0,
+    cores_per_host: Annotated[
+        int | None, typer.Option(help="Split jobs into tasks of at most this many cores, for swf.")
+    ] = None,
+    skip_invalid: Annotated[bool, typer.Option("--skip-invalid", help="Drop and count bad lines.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a folder that is not empty.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Convert another format into a trace folder, and report what was dropped or assumed."""
+    from opendt.errors import InputError
+    from opendt.traces.convert import SwfOptions, convert_trace, read_bitbrains, read_swf
+
+    swf = SwfOptions(core_speed, cores_per_host)
+    readers = {
+        "swf": lambda check: read_swf(source, check, swf),
+        "gwa-bitbrains": lambda check: read_bitbrains(source, check),
+    }
+    if kind not in readers:
+        raise InputError(f"--from is {kind!r}; must be one of {', '.join(readers)}.")
+    converted = convert_trace(readers[kind], dest, skip_invalid=skip_invalid, force=force)
+    if as_json:
+        print_json(asdict(converted))
+        return
+    console.print(
+        f"{converted.path}: {converted.tasks:,} tasks ({converted.tasks_run:,} will run), "
+        f"{converted.fragments:,} fragments"
+    )
+    for what, count in {**converted.dropped, **converted.notes}.items():
+        console.print(f"[yellow]note:[/] {count:,} x {what}")
+    console.print(f"next: opendt trace info {converted.path}")
+
+
 def _rows(name: str, value: Any) -> list[tuple[str, Any]]:
     if value is None:
         return [(name, "none")]
