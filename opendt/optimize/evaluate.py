@@ -13,7 +13,6 @@ from opendt.models.telemetry import CarbonTrace
 from opendt.models.topology import Topology
 from opendt.models.workload import Workload
 from opendt.optimize.outcome import Outcome, outcome_of
-from opendt.optimize.proposal import topology_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ def evaluate(
     Raises what the engine raises: ``TopologyError``, ``EngineError``.
     """
     result = simulate(engine, topology, workload, options or EngineOptions(host_every=0), carbon)
-    return outcome_of(result, topology)
+    return outcome_of(result, topology, workload)
 
 
 class Evaluator:
@@ -73,7 +72,7 @@ class Evaluator:
     def run(self, topology: Topology, allocation: dict[str, Any] | None = None) -> Simulated | Failed:
         """The variant's simulation, from memory where it has been simulated before."""
         policy = allocation or self.options.allocation
-        key = topology_version(topology), orjson.dumps(policy, option=orjson.OPT_SORT_KEYS)
+        key = topology.version, orjson.dumps(policy, option=orjson.OPT_SORT_KEYS)
         if key in self._known:
             self.hits += 1
             return self._known[key]
@@ -89,4 +88,4 @@ class Evaluator:
             return Failed(topology, error.message)
         runnable = self.workload.tasks.submission_ms[self.workload.runnable]
         start_ms = int(runnable.min()) if len(runnable) else 0
-        return Simulated(topology, outcome_of(result, topology), result.occupancy, start_ms)
+        return Simulated(topology, outcome_of(result, topology, self.workload), result.occupancy, start_ms)

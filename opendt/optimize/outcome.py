@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from opendt.engine.base import SimulationResult
 from opendt.models.topology import Topology
+from opendt.models.workload import Workload
 from opendt.settings import SloMetric
 from opendt.units import G_PER_KG, MS_PER_HOUR, MS_PER_S, joules_to_kwh
 
@@ -31,6 +32,7 @@ class Outcome:
         queue_delay_p95_s: 95th percentile of that wait [s].
         tasks_completed: tasks that ended normally.
         tasks_lost: tasks the scheduler gave up, or that never got a host.
+        peak_cores: most cores reserved by running tasks at once.
         work_mhz_s: processing delivered by all hosts [MHz·s]; None when the engine does not tell.
             Under ``NoDelay`` an overloaded host silently delivers less, so a saving may be work not done.
     """
@@ -43,6 +45,7 @@ class Outcome:
     queue_delay_p95_s: float = 0.0
     tasks_completed: int = 0
     tasks_lost: int = 0
+    peak_cores: int = 0
     work_mhz_s: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -50,8 +53,8 @@ class Outcome:
         return asdict(self)
 
 
-def outcome_of(result: SimulationResult, topology: Topology) -> Outcome:
-    """The outcome of one simulation that ran from the first submission to the end of the last task."""
+def outcome_of(result: SimulationResult, topology: Topology, workload: Workload) -> Outcome:
+    """The outcome of one simulation of a whole workload, from the first submission to the end of the last task."""
     delay_mean, delay_p95 = _queue_delay_s(result.task_events)
     return Outcome(
         energy_kwh=float(joules_to_kwh(result.energy_j)),
@@ -62,6 +65,7 @@ def outcome_of(result: SimulationResult, topology: Topology) -> Outcome:
         queue_delay_p95_s=delay_p95,
         tasks_completed=result.tasks_completed,
         tasks_lost=result.tasks_terminated + result.tasks_waiting,
+        peak_cores=_peak_cores(result.task_events, workload),
         work_mhz_s=_delivered_work_mhz_s(result, topology),
     )
 
@@ -104,6 +108,20 @@ def _queue_delay_s(events: pa.Table) -> tuple[float, float]:
     at = by_id[np.searchsorted(ids[by_id], first_ids)]
     wait = (placed[order][first] - submitted[at]) / MS_PER_S
     return float(wait.mean()), float(np.quantile(wait, 0.95))
+
+
+def _peak_cores(events: pa.Table, workload: Workload) -> int:
+    """Most cores reserved at one time; of a task that ends as another starts only one counts."""
+    started_ids, started = _times(events, "scheduled")
+    ended_ids, ended = _times(events, "completed")
+    failed_ids, failed = _times(events, "failed")
+    ids = np.concatenate([ended_ids, failed_ids, started_ids])
+    times = np.concatenate([ended, failed, started])
+    order = np.argsort(workload.tasks.task_id, kind="stable")
+    cores = workload.tasks.cpu_count[order[np.searchsorted(workload.tasks.task_id[order], ids)]].astype(np.int64)
+    cores[: len(ended) + len(failed)] *= -1
+    in_use = np.cumsum(cores[np.argsort(times, kind="stable")])
+    return int(in_use.max(initial=0))
 
 
 def _delivered_work_mhz_s(result: SimulationResult, topology: Topology) -> float | None:

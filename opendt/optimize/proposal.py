@@ -107,16 +107,10 @@ def no_op(base: Topology, reason: str = "keep the topology as it is") -> Proposa
     return Proposal(NO_OP, base, {}, (reason,))
 
 
-def topology_version(topology: Topology) -> str:
-    """Version of a topology: 16 hexadecimal digits over its canonical JSON."""
-    data = orjson.dumps(topology.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
-    return hashlib.blake2b(data, digest_size=8).hexdigest()
-
-
 def proposal_id(run_id: str, window_index: int | None, proposal: Proposal) -> str:
     """Identifier that is the same when the same step is done again, so a retried run stores nothing twice."""
     allocation = orjson.dumps(proposal.allocation, option=orjson.OPT_SORT_KEYS).decode()
-    text = f"{run_id}|{window_index}|{proposal.strategy}|{topology_version(proposal.topology)}|{allocation}"
+    text = f"{run_id}|{window_index}|{proposal.strategy}|{proposal.topology.version}|{allocation}"
     return "p-" + hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 

@@ -9,7 +9,7 @@ from opendt.models.topology import Topology
 from opendt.optimize.outcome import Outcome
 from opendt.optimize.proposal import Proposal, no_op, propose, to_row
 from opendt.optimize.rules import advise
-from opendt.optimize.strategies import run_strategy
+from opendt.optimize.strategies import idle, run_strategy
 from opendt.optimize.trials import Problem
 from opendt.settings import LlmSettings, SloSettings
 
@@ -46,7 +46,7 @@ def propose_at_end(
     if (outcome is None) == (problem is None):
         raise TypeError("propose_at_end needs either outcome or problem")
     if problem is not None:
-        proposals = run_strategy(strategy, problem, budget, llm)
+        proposals = [a.proposal for a in run_strategy(strategy, problem, budget, llm)] + [idle(problem)]
     else:
         assert outcome is not None
         proposals = _from_totals(topology, slo, outcome)

@@ -5,8 +5,9 @@ The thresholds are those of OpenDT v0.1 (atlarge-research/OpenDT @ 54411db); the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from opendt.models.topology import HostType, Topology
@@ -34,44 +35,50 @@ class RuleAdvice:
     reasons: tuple[str, ...]
 
 
-def advise(topology: Topology, energy_kwh: float, runtime_h: float, slo: SloSettings) -> RuleAdvice:
-    """The rules' advice for a simulated energy [kWh] and runtime [h]. A target left out never triggers a rule."""
+def advise(
+    topology: Topology, energy_kwh: float, runtime_h: float, slo: SloSettings, fixed_hosts: Collection[str] = ()
+) -> RuleAdvice:
+    """The rules' advice for a simulated energy [kWh] and runtime [h].
+
+    A target left out never triggers a rule; host types named in ``fixed_hosts`` are never changed.
+    """
+    changes = partial(_each, topology, fixed_hosts)
     energy = None if slo.energy_kwh is None else relative_delta(energy_kwh, slo.energy_kwh)
     runtime = None if slo.runtime_h is None else relative_delta(runtime_h, slo.runtime_h)
     if energy is not None and energy >= ENERGY_CRITICAL:
         return _advice(
             "fewer hosts", _above("energy", energy, energy_kwh, slo.energy_kwh, "kWh"),
-            "one host fewer per host type (at least 1 stays)", _each(topology, "count", _one_less),
+            "one host fewer per host type (at least 1 stays)", changes("count", _one_less),
         )  # fmt: skip
     if energy is not None and energy >= ENERGY_HIGH:
         return _advice(
             "slower cores", _above("energy", energy, energy_kwh, slo.energy_kwh, "kWh"),
-            f"core speed 10 % lower (not below {SPEED_MIN_MHZ} MHz)", _each(topology, "cpu.coreSpeed", _slower),
+            f"core speed 10 % lower (not below {SPEED_MIN_MHZ} MHz)", changes("cpu.coreSpeed", _slower),
         )  # fmt: skip
     if runtime is not None and runtime >= RUNTIME_CRITICAL:
         return _advice(
             "many more cores", _above("runtime", runtime, runtime_h, slo.runtime_h, "h"),
             f"{CORES_STEP_LARGE} more cores per processor (at most {CORES_MAX_LARGE})",
-            _each(topology, "cpu.coreCount", lambda h: _more_cores(h, CORES_STEP_LARGE, CORES_MAX_LARGE)),
+            changes("cpu.coreCount", lambda h: _more_cores(h, CORES_STEP_LARGE, CORES_MAX_LARGE)),
         )  # fmt: skip
     if runtime is not None and runtime >= RUNTIME_HIGH:
         return _advice(
             "more cores", _above("runtime", runtime, runtime_h, slo.runtime_h, "h"),
             f"{CORES_STEP_SMALL} more cores per processor (at most {CORES_MAX_SMALL})",
-            _each(topology, "cpu.coreCount", lambda h: _more_cores(h, CORES_STEP_SMALL, CORES_MAX_SMALL)),
+            changes("cpu.coreCount", lambda h: _more_cores(h, CORES_STEP_SMALL, CORES_MAX_SMALL)),
         )  # fmt: skip
     if energy is not None and runtime is not None and energy <= ENERGY_SLACK and runtime <= RUNTIME_SLACK:
         return _advice(
             "fewer cores", f"energy is {-energy:.0%} and runtime {-runtime:.0%} below target",
             f"{CORES_STEP_DOWN} cores fewer per processor (at least {CORES_MIN})",
-            _each(topology, "cpu.coreCount", _fewer_cores),
+            changes("cpu.coreCount", _fewer_cores),
         )  # fmt: skip
     return RuleAdvice("maintain", {}, (_steady(energy, runtime),))
 
 
 def _advice(rule: str, cause: str, remedy: str, changes: dict[str, Any]) -> RuleAdvice:
     if not changes:
-        return RuleAdvice("maintain", {}, (f"{cause}: {remedy}", "every host type is already at that limit"))
+        return RuleAdvice("maintain", {}, (f"{cause}: {remedy}", "every host type is fixed or already at that limit"))
     return RuleAdvice(rule, changes, (f"{cause}: {remedy}",))
 
 
@@ -86,9 +93,11 @@ def _steady(energy: float | None, runtime: float | None) -> str:
     return f"{' and '.join(parts)} against target: no rule applies, keep the topology"
 
 
-def _each(topology: Topology, field: str, new_value: Callable[[HostType], int | None]) -> dict[str, Any]:
+def _each(
+    topology: Topology, fixed_hosts: Collection[str], field: str, new_value: Callable[[HostType], int | None]
+) -> dict[str, Any]:
     """The field's new value for every host type the rule changes."""
-    proposed = ((path, new_value(host)) for path, host in host_types(topology))
+    proposed = ((path, new_value(host)) for path, host in host_types(topology) if host.name not in fixed_hosts)
     return {f"{path}.{field}": value for path, value in proposed if value is not None}
 
 

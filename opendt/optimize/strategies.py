@@ -1,21 +1,36 @@
-"""Strategies by name, at equal simulation budgets."""
+"""Strategies by name, and what each did within its budget."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from opendt.errors import InputError
 from opendt.optimize.changes import apply_changes, differences
-from opendt.optimize.proposal import NO_OP, Evaluation, Proposal, compare, no_op
+from opendt.optimize.llm import by_llm
+from opendt.optimize.proposal import Proposal, no_op
 from opendt.optimize.rules import advise
-from opendt.optimize.trials import Problem, Trial, Trials, proposal_of
+from opendt.optimize.search import search
+from opendt.optimize.trials import Problem, Trial, Trials, baseline_evaluation, conclude
 from opendt.settings import LlmSettings
 
-Strategy = Callable[[Problem, int], Proposal]
+TOURNAMENT = "tournament"
+NAMES: tuple[str, ...] = ("rules", "bayesian", "random", "llm", TOURNAMENT)
 
 
-def by_rules(problem: Problem, budget: int) -> Proposal:
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """A strategy's proposal and everything it tried on the way."""
+
+    proposal: Proposal
+    trials: Trials
+
+
+Strategy = Callable[[Problem, int, LlmSettings | None], Attempted]
+
+
+def by_rules(problem: Problem, budget: int, llm: LlmSettings | None = None) -> Attempted:
     """Apply the rules, simulate, and apply them again to the result, until they say "maintain" or the budget is spent.
 
     Proposes the best state on that path; keeps the topology when none beats it.
@@ -26,63 +41,57 @@ def by_rules(problem: Problem, budget: int) -> Proposal:
     reasons: dict[int, tuple[str, ...]] = {}
     last = ""
     while trials.left > 0:
-        advice = advise(topology, outcome.energy_kwh, outcome.runtime_h, problem.slo)
+        advice = advise(topology, outcome.energy_kwh, outcome.runtime_h, problem.slo, problem.settings.fixed_hosts)
         last = advice.reasons[0]
         if not advice.changes:
             break
-        following = apply_changes(topology, advice.changes)
-        trial = trials.attempt(differences(problem.topology, following))
+        topology = apply_changes(topology, advice.changes)
+        trial = trials.attempt(differences(problem.topology, topology))
         reasons[trial.number] = advice.reasons
         if trial.simulated is None:
             last = trial.reason or last
             break
-        topology, outcome = following, trial.simulated.outcome
-    return _conclude(trials, "rules", started, lambda trial: _steps(reasons, trial), last)
+        outcome = trial.simulated.outcome
+    return Attempted(conclude(trials, "rules", started, lambda best: _steps(reasons, best), last), trials)
 
 
-def _steps(reasons: dict[int, tuple[str, ...]], trial: Trial) -> tuple[str, ...]:
-    """The reasons of the steps that led to a state, repeated ones counted."""
+def _steps(reasons: dict[int, tuple[str, ...]], best: Trial) -> tuple[str, ...]:
+    """The reason of the first step, and how often each remedy was applied on the way to a state."""
     counted: dict[str, int] = {}
-    for number in range(trial.number + 1):
+    for number in range(best.number + 1):
         for reason in reasons.get(number, ()):
             remedy = reason.rpartition(": ")[2]
             counted[remedy] = counted.get(remedy, 0) + 1
     return reasons.get(0, ())[:1] + tuple(f"{remedy}, {n} times" for remedy, n in counted.items() if n > 1)
 
 
-def _conclude(
-    trials: Trials, strategy: str, started: float, reasons_of: Callable[[Trial], tuple[str, ...]], otherwise: str
-) -> Proposal:
-    """The best attempt as proposal, or the proposal to keep the topology when none beats it."""
-    best = trials.best()
-    spent = time.monotonic() - started
-    details = {"tried": len(trials.tried), "failed": sum(1 for t in trials.tried if t.simulated is None)}
-    if best is None or not trials.improves(best):
-        keep = Proposal(strategy, trials.problem.topology, {}, (otherwise, "nothing tried beats the present topology"))
-        return keep.but(
-            evaluation=baseline_evaluation(trials.problem), simulations=len(trials.tried), duration_s=spent,
-            details=details,
-        )  # fmt: skip
-    return proposal_of(trials, best, strategy, reasons_of(best), duration_s=spent, details=details)
+def by_random(problem: Problem, budget: int, llm: LlmSettings | None = None) -> Attempted:
+    """Random search."""
+    return Attempted(*search("random", problem, budget))
 
 
-def baseline_evaluation(problem: Problem) -> Evaluation:
-    """The baseline beside itself: saves exactly nothing."""
-    outcome = problem.baseline.outcome
-    return compare(outcome, outcome, problem.slo)
+def by_bayesian(problem: Problem, budget: int, llm: LlmSettings | None = None) -> Attempted:
+    """Bayesian search."""
+    return Attempted(*search("bayesian", problem, budget))
 
 
-STRATEGIES: dict[str, Strategy] = {"rules": by_rules}
+def ask_llm(problem: Problem, budget: int, llm: LlmSettings | None = None) -> Attempted:
+    """The language model; the rules stand in, with the reason, when it cannot answer."""
+    return Attempted(*by_llm(problem, budget, llm or LlmSettings(), lambda: by_rules(problem, budget).proposal))
 
 
-def run_strategy(name: str, problem: Problem, budget: int, llm: LlmSettings | None = None) -> list[Proposal]:
-    """The proposals of one strategy, and the no-op beside them. Raises ``InputError`` for an unknown name."""
+STRATEGIES: dict[str, Strategy] = {"rules": by_rules, "bayesian": by_bayesian, "random": by_random, "llm": ask_llm}
+
+
+def run_strategy(name: str, problem: Problem, budget: int, llm: LlmSettings | None = None) -> list[Attempted]:
+    """What one strategy (or, for ``tournament``, each) came up with. Raises ``InputError`` for an unknown name."""
+    if name == TOURNAMENT:
+        return [strategy(problem, budget, llm) for strategy in STRATEGIES.values()]
     if name not in STRATEGIES:
-        raise InputError(f"strategy '{name}' is not known; there are {', '.join(STRATEGIES)}.", strategy=name)
-    return [STRATEGIES[name](problem, budget), idle(problem)]
+        raise InputError(f"strategy '{name}' is not known; there are {', '.join(NAMES)}.", strategy=name)
+    return [STRATEGIES[name](problem, budget, llm)]
 
 
 def idle(problem: Problem) -> Proposal:
     """The proposal to do nothing, with the baseline's numbers."""
-    assert NO_OP == "no-op"
     return no_op(problem.topology).but(evaluation=baseline_evaluation(problem))

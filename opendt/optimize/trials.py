@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -136,3 +137,36 @@ def proposal_of(trials: Trials, trial: Trial, strategy: str, reasons: tuple[str,
         strategy, trial.simulated.topology, trial.changes, reasons, allocation=trial.allocation,
         evaluation=trials.problem.evaluation(trial.simulated), simulations=len(trials.tried), **facts,
     )  # fmt: skip
+
+
+def conclude(
+    trials: Trials,
+    strategy: str,
+    started: float,
+    reasons_of: Callable[[Trial], tuple[str, ...]],
+    otherwise: str,
+    details: Mapping[str, Any] | None = None,
+) -> Proposal:
+    """The best attempt as proposal, or the proposal to keep the topology when none ranks before it.
+
+    ``started`` is the strategy's ``time.monotonic()`` at its beginning; ``otherwise`` the reason to keep.
+    """
+    best = trials.best()
+    facts = dict(details or {}) | {
+        "tried": len(trials.tried),
+        "failed": sum(1 for trial in trials.tried if trial.simulated is None),
+    }
+    if best is None or not trials.improves(best):
+        return Proposal(
+            strategy, trials.problem.topology, {}, (otherwise, "nothing tried beats the present topology"),
+            evaluation=baseline_evaluation(trials.problem), simulations=len(trials.tried),
+            duration_s=time.monotonic() - started, details=facts,
+        )  # fmt: skip
+    reasons = reasons_of(best)
+    return proposal_of(trials, best, strategy, reasons, duration_s=time.monotonic() - started, details=facts)
+
+
+def baseline_evaluation(problem: Problem) -> Evaluation:
+    """The baseline beside itself: saves exactly nothing."""
+    outcome = problem.baseline.outcome
+    return compare(outcome, outcome, problem.slo)

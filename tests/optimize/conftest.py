@@ -1,4 +1,4 @@
-"""Fixtures of this area: builders by name, so that tests need no imports between test files."""
+"""Helpers of this area under names of their own, so that tests can import them whatever the import mode."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import importlib.util
 import sys
 from pathlib import Path
 
-_spec = importlib.util.spec_from_file_location("optimize_builders", Path(__file__).with_name("builders.py"))
-assert _spec is not None
-assert _spec.loader is not None
-_module = importlib.util.module_from_spec(_spec)
-sys.modules["optimize_builders"] = _module
-_spec.loader.exec_module(_module)
+for _name in ("builders", "llm_server"):
+    _spec = importlib.util.spec_from_file_location(f"optimize_{_name}", Path(__file__).with_name(f"{_name}.py"))
+    assert _spec is not None
+    assert _spec.loader is not None
+    _module = importlib.util.module_from_spec(_spec)
+    sys.modules[_spec.name] = _module
+    _spec.loader.exec_module(_module)

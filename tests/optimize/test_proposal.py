@@ -6,7 +6,7 @@ from optimize_builders import outcome, topology
 
 from opendt.lake.schema import BY_NAME
 from opendt.models.topology import parse_topology
-from opendt.optimize.proposal import Evaluation, compare, no_op, proposal_id, propose, to_row, topology_version
+from opendt.optimize.proposal import Evaluation, compare, no_op, proposal_id, propose, to_row
 from opendt.optimize.propose import propose_at_end
 from opendt.settings import SloSettings
 
@@ -44,11 +44,6 @@ def test_the_same_step_done_again_has_the_same_identifier():
     assert proposal_id("r1", 3, _proposal()) == proposal_id("r1", 3, _proposal(duration_s=9.0))
     assert proposal_id("r1", 4, _proposal()) != proposal_id("r1", 3, _proposal())
     assert proposal_id("r1", 3, _proposal(allocation={"type": "prefab"})) != proposal_id("r1", 3, _proposal())
-
-
-def test_the_version_of_a_topology_depends_on_its_content_only():
-    assert topology_version(topology(9)) == topology_version(_proposal().topology)
-    assert topology_version(topology(9)) != topology_version(topology(10))
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,12 @@ def test_comfortably_below_both_targets_takes_two_cores_down_to_8(cores, fewer):
 def test_at_its_limit_a_rule_maintains_and_says_so(world, energy, runtime):
     advice = advise(world, energy, runtime, SLO)
     assert (advice.rule, advice.changes) == ("maintain", {})
-    assert "already at that limit" in advice.reasons[1]
+    assert "fixed or already at that limit" in advice.reasons[1]
+
+
+def test_fixed_host_types_are_left_alone():
+    advice = advise(topology(10, 5), 200, 100, SLO, fixed_hosts=["H01"])
+    assert advice.changes == {"clusters[0].hosts[1].count": 4}
 
 
 def test_a_target_left_out_triggers_nothing():
