@@ -6,19 +6,11 @@ parent dies. Nothing survives it.
 
 from __future__ import annotations
 
-import ctypes
 import signal
 import sys
 
 from opendt.stream import kafka
-
-_PR_SET_PDEATHSIG = 1
-
-
-def die_with_parent() -> None:
-    """Ask Linux to end this process when its parent ends; elsewhere the closing of stdin has to do."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+from opendt.stream.process import die_with_parent
 
 
 def main() -> None:

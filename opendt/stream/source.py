@@ -148,10 +148,10 @@ def open_windows(
     settings: StreamSettings,
     windows: WindowSettings,
     datacenter: str,
-    *,
     replay_id: str | None = None,
     position: StreamPosition | None = None,
     first_index: int = 0,
+    *,
     clock: Clock | None = None,
 ) -> WindowStream:
     """Windows of a stream, in order, one after another: ``with open_windows(...) as stream: for batch in stream:``.

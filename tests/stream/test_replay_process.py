@@ -1,0 +1,79 @@
+"""A replay in a process of its own: same records, errors and stops as in this one."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from opendt.errors import BrokerUnavailableError, TraceError
+from opendt.settings import WindowSettings
+from opendt.stream.replay_process import ReplayProcess
+from opendt.stream.source import open_windows
+from opendt.traces.writer import write_power, write_topology, write_workload
+
+
+def write(folder, trace):
+    folder.mkdir()
+    write_workload(folder, trace.workload)
+    write_power(folder, trace.power, 30_000, int(trace.workload.tasks.submission_ms.min()))
+    write_topology(folder, trace.topology)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path, trace):
+    return write(tmp_path / "trace", trace)
+
+
+def test_windows_come_while_another_process_sends(folder, trace, embedded):
+    seen = []
+    with (
+        ReplayProcess(folder, embedded, "dc", "r1", on_progress=seen.append) as replay,
+        open_windows(embedded, WindowSettings(), "dc", "r1") as stream,
+    ):
+        fragments = sum(len(batch.workload.fragments) for batch in stream)
+        report = replay.wait(20)
+    assert fragments == len(trace.workload.fragments)
+    assert report.state == "completed"
+    assert seen[0].total > 0
+
+
+def test_its_error_is_raised_here(tmp_path, embedded):
+    with (
+        ReplayProcess(tmp_path / "nowhere", embedded, "dc", "r1") as replay,
+        pytest.raises(TraceError, match="nowhere"),
+    ):
+        replay.wait(20)
+
+
+def test_leaving_the_block_stops_it_cleanly(folder, embedded):
+    slow = embedded.model_copy(update={"speed": 1.0})
+    with ReplayProcess(folder, slow, "dc", "r1") as replay:
+        pid = replay.pid
+    assert replay.wait(1).state == "stopped"
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_sigterm_flushes_and_reports(folder, embedded):
+    slow = embedded.model_copy(update={"speed": 1.0})
+    started = []
+    with ReplayProcess(folder, slow, "dc", "r1", on_progress=started.append) as replay:
+        deadline = time.monotonic() + 20
+        while not started and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(replay.pid, 15)
+        assert replay.wait(20).state == "stopped"
+
+
+def test_without_a_reader_the_embedded_broker_is_not_flooded(make, tmp_path, embedded):
+    big = make(seed=5, tasks=400, hours=2.0, most_fragments=1200)
+    write(tmp_path / "big", big)
+    impatient = embedded.model_copy(update={"embedded_ahead_bytes": 100_000, "poll_timeout_s": 0.3})
+    with (
+        ReplayProcess(tmp_path / "big", impatient, "dc", "r1") as replay,
+        pytest.raises(BrokerUnavailableError, match="nobody has read"),
+    ):
+        replay.wait(20)
