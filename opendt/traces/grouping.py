@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from opendt.models.workload import I64, task_numbers
+from opendt.models.workload import I64
+from opendt.traces.ids import plain_texts, text_numbers
 
 _TABLE_LIMIT = 4_000_000  # a direct lookup table of int32 up to 16 MB is built; beyond that, binary search
 
@@ -56,18 +57,15 @@ def _rows_of_chunk(chunk: pa.Array, task_id: I64) -> NDArray[np.int32]:
         values = (chunk.fill_null(0) if chunk.null_count else chunk).to_numpy()
         rows = _rows_of_integers(values.astype(np.int64), task_id)
     else:
-        texts = [_text(value) for value in chunk.dictionary.to_pylist()]
-        rows_of_texts = row_of_number(task_id, task_numbers("" if text is None else text for text in texts))
-        rows_of_texts[[text is None for text in texts]] = -1
+        texts = plain_texts(chunk.dictionary)
+        rows_of_texts = row_of_number(task_id, text_numbers(texts))
+        if chunk.dictionary.null_count:
+            rows_of_texts[chunk.dictionary.is_null().to_numpy(zero_copy_only=False)] = -1
         indices = chunk.indices.fill_null(len(texts)) if chunk.null_count else chunk.indices
         rows = np.append(rows_of_texts, np.int32(-1))[indices.to_numpy()]
     if chunk.null_count:
         rows[chunk.is_null().to_numpy(zero_copy_only=False)] = -1
     return rows
-
-
-def _text(value: Any) -> str | None:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def _rows_of_integers(values: I64, task_id: I64) -> NDArray[np.int32]:

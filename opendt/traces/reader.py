@@ -13,9 +13,9 @@ from opendt.errors import TraceError
 from opendt.models.telemetry import CarbonTrace, PowerSeries
 from opendt.models.topology import Topology, load_topology
 from opendt.models.workload import Workload
-from opendt.traces.columns import OPENDC_FRAGMENTS, OPENDC_TASKS
+from opendt.traces.columns import CONSUMPTION, OPENDC_FRAGMENTS, OPENDC_TASKS
 from opendt.traces.parquet import read_raw
-from opendt.traces.telemetry import read_carbon, read_power
+from opendt.traces.telemetry import decode_power, read_carbon
 from opendt.traces.values import RowCheck
 from opendt.traces.workload import decode
 
@@ -122,32 +122,33 @@ def read_trace(path: Path | str, *, topology: Path | str | None = None, skip_inv
     folder = Path(path)
     _require_folder(folder)
     topology_file = Path(topology) if topology is not None else folder / TOPOLOGY
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        tasks_read = pool.submit(read_raw, folder / TASKS, OPENDC_TASKS)
-        fragments_read = pool.submit(read_raw, folder / FRAGMENTS, OPENDC_FRAGMENTS)
-        raw_tasks, raw_fragments = tasks_read.result(), fragments_read.result()
-    decoded = decode(raw_tasks, raw_fragments, skip_invalid)
-    workload = decoded.workload
-    origin_ms = int(workload.tasks.submission_ms.min())
-    dropped, repaired = Counter(decoded.dropped), Counter(decoded.repaired)
-    files = [folder / TASKS, folder / FRAGMENTS]
-
-    power: PowerSeries | None = None
-    if (folder / POWER).exists():
-        power, check = read_power(folder / POWER, origin_ms, skip_invalid)
-        _add(dropped, repaired, "power", check)
-        files.append(folder / POWER)
-    found_topology: Topology | None = None
-    if topology is not None or topology_file.exists():
-        found_topology = load_topology(topology_file)
-        files.append(topology_file)
-    carbon: CarbonTrace | None = None
+    wants_topology = topology is not None or topology_file.exists()
+    found_topology = load_topology(topology_file) if wants_topology else None
     carbon_file = _carbon_file(folder, topology_file, found_topology)
-    if carbon_file is not None:
-        carbon, check = read_carbon(carbon_file, skip_invalid)
-        _add(dropped, repaired, "carbon", check)
-        files.append(carbon_file)
+    has_power = (folder / POWER).exists()
+    with ThreadPoolExecutor(max_workers=4) as pool:  # files decode side by side; Arrow releases the lock
+        reads = [
+            pool.submit(read_raw, folder / FRAGMENTS, OPENDC_FRAGMENTS),
+            pool.submit(read_raw, folder / TASKS, OPENDC_TASKS),
+        ]
+        carbon_read = pool.submit(read_carbon, carbon_file, skip_invalid) if carbon_file else None
+        power_read = pool.submit(read_raw, folder / POWER, CONSUMPTION) if has_power else None
+        raw_fragments, raw_tasks = (read.result() for read in reads)
+        decoded = decode(raw_tasks, raw_fragments, skip_invalid)
+        workload = decoded.workload
+        origin_ms = int(workload.tasks.submission_ms.min())
+        dropped, repaired = Counter(decoded.dropped), Counter(decoded.repaired)
+        power: PowerSeries | None = None
+        if power_read is not None:
+            power, check = decode_power(folder / POWER, power_read.result(), origin_ms, skip_invalid)
+            _add(dropped, repaired, "power", check)
+        carbon: CarbonTrace | None = None
+        if carbon_read is not None:
+            carbon, check = carbon_read.result()
+            _add(dropped, repaired, "carbon", check)
 
+    optional = [(folder / POWER, has_power), (topology_file, wants_topology), (carbon_file, carbon_file is not None)]
+    files = [folder / TASKS, folder / FRAGMENTS, *(path for path, there in optional if there and path is not None)]
     report = TraceReport(
         tasks=len(workload.tasks),
         fragments=len(workload.fragments),

@@ -10,7 +10,7 @@ from opendt.errors import TraceError
 from opendt.models.telemetry import CarbonTrace, PowerSeries
 from opendt.traces import values
 from opendt.traces.columns import CARBON, CONSUMPTION, CONSUMPTION_HOST
-from opendt.traces.parquet import read_raw
+from opendt.traces.parquet import RawTable, read_raw
 from opendt.traces.values import RowCheck
 
 # Integer times from here on (1973-03-03) count from the epoch, smaller ones from the earliest submission: no cluster
@@ -18,19 +18,19 @@ from opendt.traces.values import RowCheck
 ABSOLUTE_FROM_MS = 100_000_000_000
 
 
-def read_power(path: Path, origin_ms: int, skip_invalid: bool) -> tuple[PowerSeries, RowCheck]:
-    """Measured power of ``consumption.parquet``, ordered by time.
+def decode_power(path: Path, raw: RawTable, origin_ms: int, skip_invalid: bool) -> tuple[PowerSeries, RowCheck]:
+    """Measured power of a ``consumption.parquet``, ordered by time.
 
     A timestamp column holds epoch times. An integer column holds epoch ms if its largest value is at least
     ``ABSOLUTE_FROM_MS``, otherwise ms since ``origin_ms``. Unordered rows are sorted and counted. Rows of one time are
     added where they name different hosts; of equal ones the first stays.
 
     Args:
-        path: the file.
+        path: the file, read again where rows share a time.
+        raw: its columns of ``CONSUMPTION``.
         origin_ms: earliest submission of the trace [epoch ms].
         skip_invalid: drop and count bad rows instead of raising.
     """
-    raw = read_raw(path, CONSUMPTION)
     check = RowCheck(raw.file, raw.rows, skip_invalid)
     time_column, power_column = CONSUMPTION
     time_ms = values.times(raw.arrays["timestamp_ms"], time_column, check)
@@ -52,9 +52,9 @@ def read_carbon(path: Path, skip_invalid: bool) -> tuple[CarbonTrace, RowCheck]:
     raw = read_raw(path, CARBON)
     check = RowCheck(raw.file, raw.rows, skip_invalid)
     time_column, intensity_column = CARBON
-    time_ms = check_times = values.times(raw.arrays["timestamp_ms"], time_column, check)
+    time_ms = values.times(raw.arrays["timestamp_ms"], time_column, check)
     intensity = values.numbers(raw.arrays["intensity_g_per_kwh"], intensity_column, check)
-    time_ms, intensity = check.kept(check_times), check.kept(intensity)
+    time_ms, intensity = check.kept(time_ms), check.kept(intensity)
     if len(time_ms) == 0:
         raise TraceError(f"{raw.file}: no valid row is left. Fix the file or remove it.", file=raw.file)
     order = _time_order(time_ms, check)

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from opendt.errors import TraceError
 from opendt.models.workload import I64, Fragments, Tasks, Workload, task_numbers
-from opendt.traces import grouping, values
+from opendt.traces import grouping, ids, values
 from opendt.traces.columns import OPENDC_FRAGMENTS, OPENDC_TASKS, Column
 from opendt.traces.parquet import RawTable
 from opendt.traces.values import RowCheck
@@ -112,12 +113,12 @@ def _task_ids(array: pa.ChunkedArray, column: Column, check: RowCheck) -> tuple[
         number = values.integers(array, column, check).copy()
         name = number.astype(np.str_)
     else:
-        texts = _texts(array)
-        blank = np.array([text == "" for text in texts], np.bool_)
+        texts = ids.plain_texts(array)
+        blank = pc.equal(texts, "").to_numpy(zero_copy_only=False)
         if array.null_count:
-            blank &= array.is_valid().to_numpy().astype(np.bool_)
+            blank = blank & array.is_valid().to_numpy().astype(np.bool_)
         check.reject(blank, column.source, "id missing", lambda _: "is empty text")
-        number, name = task_numbers(texts), np.array(texts, np.str_)
+        number, name = ids.text_numbers(texts), ids.as_names(texts)
     _, first = np.unique(number, return_index=True)
     if len(first) < len(number):
         again = np.ones(len(number), np.bool_)
@@ -128,24 +129,17 @@ def _task_ids(array: pa.ChunkedArray, column: Column, check: RowCheck) -> tuple[
     return number, name
 
 
-def _texts(array: pa.ChunkedArray) -> list[str]:
-    return [
-        "" if value is None else value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-        for value in array.to_pylist()
-    ]
-
-
 def _fragment_columns(raw: RawTable, check: RowCheck, task_id: I64, task_keep: values.Mask | None) -> dict[str, Any]:
     by_name = {column.name: column for column in OPENDC_FRAGMENTS}
-    ids = raw.arrays["task_id"]
-    values.reject_nulls(ids, by_name["task_id"], check)
-    row = grouping.task_rows(ids, task_id)
+    column = raw.arrays["task_id"]
+    values.reject_nulls(column, by_name["task_id"], check)
+    row = grouping.task_rows(column, task_id)
     if len(row) and int(row.min()) < 0:
         check.reject(row < 0, "id", "of an unknown task",
-                     lambda at: f"is {ids[at].as_py()}, which tasks.parquet does not have")  # fmt: skip
+                     lambda at: f"is {column[at].as_py()}, which tasks.parquet does not have")  # fmt: skip
     if task_keep is not None:
         orphan = (row >= 0) & ~task_keep[np.maximum(row, 0)]
-        check.reject(orphan, "id", "of a dropped task", lambda at: f"is {ids[at].as_py()}, whose task was dropped")
+        check.reject(orphan, "id", "of a dropped task", lambda at: f"is {column[at].as_py()}, whose task was dropped")
     found: dict[str, Any] = {"row": row}
     found["duration_ms"] = values.integers(raw.arrays["duration_ms"], by_name["duration_ms"], check)
     for name in ("cpu_usage_mhz", "gpu_usage_mhz"):

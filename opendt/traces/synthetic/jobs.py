@@ -13,7 +13,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from opendt.models.workload import Fragments, Workload, make_tasks
+from opendt.models.workload import Fragments, Workload, make_tasks, with_fragment_facts
 from opendt.traces.synthetic.options import SyntheticOptions
 from opendt.units import MS_PER_HOUR, MS_PER_S
 
@@ -29,10 +29,10 @@ _RUN_QUANTILE = np.array([0.0, 0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0])
 _RUN_TIME_S = np.array([5.0, 13.0, 43.0, 72.0, 2_230.0, 15_120.0, 48_270.0, 171_000.0, 432_000.0])
 
 # Share of submissions by hour of a weekday; weekends have half of it.
-_HOUR_WEIGHT = np.array(
-    [0.5, 0.3, 0.3, 0.3, 0.4, 0.5, 1.5, 2.0, 3.0, 3.5, 4.5,
-     4.5, 4.5, 4.5, 4.5, 4.5, 4.0, 3.0, 2.0, 1.5, 1.5, 1.0, 0.8]
-)  # fmt: skip
+_HOUR_WEIGHT = np.array([
+    0.5, 0.3, 0.3, 0.3, 0.4, 0.5, 1.5, 2.0, 3.0, 3.5, 4.5, 4.5,
+    4.5, 4.5, 4.5, 4.5, 4.5, 4.0, 3.0, 2.0, 1.5, 1.5, 1.0, 0.8,
+])  # fmt: skip
 _WEEKEND_RATIO = 0.5
 _LARGEST_ARRAY = 50
 
@@ -59,7 +59,6 @@ def make_workload(options: SyntheticOptions, rng: Generator) -> Workload:
         cpu_count=cores.astype(np.int32),
         cpu_capacity_mhz=cores * options.core_speed_mhz,
         mem_capacity=_memory_mib(options, cores, rng) * 1000,
-        fragment_count=count,
     )
     fragments = Fragments(
         np.repeat(tasks.task_id, count),
@@ -67,7 +66,7 @@ def make_workload(options: SyntheticOptions, rng: Generator) -> Workload:
         steps * (options.core_speed_mhz / 100),
         np.zeros(len(steps)),
     )
-    return Workload(tasks, fragments)
+    return Workload(with_fragment_facts(tasks, fragments), fragments)
 
 
 def _run_time_s(quantile: F64) -> F64:
