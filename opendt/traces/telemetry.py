@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from opendt.errors import TraceError
 from opendt.models.telemetry import CarbonTrace, PowerSeries
@@ -35,10 +36,11 @@ def decode_power(path: Path, raw: RawTable, origin_ms: int, skip_invalid: bool) 
     time_column, power_column = CONSUMPTION
     time_ms = values.times(raw.arrays["timestamp_ms"], time_column, check)
     power_w = values.numbers(raw.arrays["power_w"], power_column, check)
-    relative = not str(raw.arrays["timestamp_ms"].type).startswith("timestamp") and time_ms.max() < ABSOLUTE_FROM_MS
     row = check.kept(np.arange(raw.rows))
     if len(row) == 0:
         raise TraceError(f"{raw.file}: no valid row is left. Fix the file or remove it.", file=raw.file)
+    stamped = pa.types.is_timestamp(raw.arrays["timestamp_ms"].type)
+    relative = not stamped and int(time_ms[row].max()) < ABSOLUTE_FROM_MS
     order = _time_order(time_ms[row], check)
     row = row[order]
     time_ms = time_ms + (origin_ms if relative else 0)

@@ -180,3 +180,31 @@ def test_bad_topology_is_an_input_error(tiny):
     (folder / "topology.json").write_text('{"clusters": [{"hosts": [{"cpu": {}}]}]}')
     with pytest.raises(InputError, match=r"topology\.json: clusters"):
         read_trace(folder)
+
+
+@pytest.mark.parametrize("name", ["tasks_id", "tasks_submission_time", "tasks_cpu_capacity", "fragments_id",
+                                  "fragments_duration", "fragments_cpu_usage"])  # fmt: skip
+def test_column_of_nulls_only_is_missing_at_row_0(tiny, name):
+    with pytest.raises(TraceError, match=r"row 0: .* is missing"):
+        read_trace(tiny(**{name: pa.nulls(3)}))
+
+
+def test_nulls_in_optional_columns_take_the_neutral_value(tiny):
+    folder = tiny(
+        tasks_gpu_count=pa.array([None, 2, None], pa.int32()),
+        tasks_deadline=pa.array([None, START_MS, None], pa.timestamp("ms")),
+        tasks_nature=[None, "deferrable", "other"],
+        tasks_parents=[None, [], ["10"]],
+        fragments_gpu_usage=[None, 1.0, None],
+    )
+    workload = read_trace(folder).workload
+    assert workload.tasks.gpu_count.tolist() == [0, 2, 0]
+    assert workload.tasks.deadline_ms.tolist() == [-1, START_MS, -1]
+    assert workload.tasks.deferrable.tolist() == [False, True, False]
+    assert list(workload.tasks.parents.values()) == [(10,)]
+    assert workload.fragments.gpu_usage_mhz.tolist() == [1.0, 0.0, 0.0]
+
+
+def test_bytes_are_read_as_text_ids(tiny):
+    folder = tiny(tasks_id=pa.array([b"10", b"11", b"\xff"]), fragments_id=pa.array([b"11", b"10", b"10"]))
+    assert read_trace(folder).workload.tasks.name.tolist() == ["10", "11", "\ufffd"]

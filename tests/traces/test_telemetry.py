@@ -101,3 +101,9 @@ def test_carbon_trace_that_is_nowhere_is_an_error(tiny):
 def test_absent_optional_files_are_none(tiny):
     trace = read_trace(tiny())
     assert (trace.power, trace.carbon, trace.topology) == (None, None, None)
+
+
+def test_a_dropped_row_does_not_decide_which_clock_the_others_use(tiny):
+    columns = {"timestamp": [30_000, 10**15, 60_000], "power_draw": [1.0, 2.0, 3.0]}
+    power = read_trace(tiny(consumption=columns), skip_invalid=True).power
+    assert power.timestamp_ms.tolist() == [START_MS + 30_000, START_MS + 60_000]
