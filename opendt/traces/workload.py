@@ -42,28 +42,31 @@ def decode(tasks: RawTable, fragments: RawTable, skip_invalid: bool) -> Decoded:
     kept: dict[str, Any] = {
         name: column if name == "parents" else task_check.kept(column) for name, column in columns.items()
     }
-    new_row = _renumbering(task_check)
-    rows = fragment_check.kept(found.pop("row"))
-    rows = rows if new_row is None else new_row[rows]
-    group = grouping.group_order(rows)
-    count = np.bincount(rows, minlength=len(kept["task_id"])).astype(np.int64)
-    usage = grouping.arranged(fragment_check.kept(found["cpu_usage_mhz"]), group)
-    gpu = grouping.arranged(fragment_check.kept(found["gpu_usage_mhz"]), group) if "gpu_usage_mhz" in found else None
-    result = Tasks(
-        **kept,
-        fragment_count=count,
-        has_cpu_usage=_any_above_zero(usage, count),
-    )
-    ordered = Fragments(
-        task_id=np.repeat(result.task_id, count),
-        duration_ms=grouping.arranged(fragment_check.kept(found["duration_ms"]), group),
-        cpu_usage_mhz=usage,
-        gpu_usage_mhz=np.zeros(len(usage)) if gpu is None else gpu,
-    )
+    kept_found = {name: fragment_check.kept(column) for name, column in found.items()}
+    if task_check.keep is not None:  # row numbers among the tasks that are left
+        kept_found["row"] = (np.cumsum(task_check.keep) - 1).astype(np.int32)[kept_found["row"]]
     return Decoded(
-        Workload(result, ordered),
+        _grouped(kept, kept_found),
         _prefixed("task", task_check.dropped) + _prefixed("fragment", fragment_check.dropped),
         task_check.repaired + fragment_check.repaired,
+    )
+
+
+def _grouped(tasks: dict[str, Any], fragments: dict[str, NDArray[Any]]) -> Workload:
+    """The workload of checked columns; ``fragments["row"]`` is the task row of each fragment."""
+    row = fragments["row"]
+    order = grouping.group_order(row)
+    count = np.bincount(row, minlength=len(tasks["task_id"])).astype(np.int64)
+    usage = grouping.arranged(fragments["cpu_usage_mhz"], order)
+    gpu = fragments.get("gpu_usage_mhz")
+    return Workload(
+        Tasks(**tasks, fragment_count=count, has_cpu_usage=_any_above_zero(usage, count)),
+        Fragments(
+            task_id=np.repeat(tasks["task_id"], count),
+            duration_ms=grouping.arranged(fragments["duration_ms"], order),
+            cpu_usage_mhz=usage,
+            gpu_usage_mhz=np.zeros(len(usage)) if gpu is None else grouping.arranged(gpu, order),
+        ),
     )
 
 
@@ -71,7 +74,7 @@ def _task_columns(raw: RawTable, check: RowCheck) -> dict[str, Any]:
     by_name = {column.name: column for column in OPENDC_TASKS}
     columns: dict[str, Any] = {}
     columns["task_id"], columns["name"] = _task_ids(raw.arrays["task_id"], by_name["task_id"], check)
-    columns["submission_ms"] = values.times(raw.arrays["submission_ms"], by_name["submission_ms"], check)
+    columns["submission_ms"] = np.array(values.times(raw.arrays["submission_ms"], by_name["submission_ms"], check))
     for name, dtype in (("duration_ms", np.int64), ("cpu_count", np.int32), ("mem_capacity", np.int64)):
         columns[name] = _narrow(values.integers(raw.arrays[name], by_name[name], check), dtype)
     columns["cpu_capacity_mhz"] = np.array(
@@ -152,10 +155,6 @@ def _refuse_if_none_left(check: RowCheck) -> None:
     if check.keep is not None and not check.keep.any():
         reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(check.dropped.items()))
         raise TraceError(f"{check.file}: no valid row is left ({reasons}). Fix the trace.", file=check.file)
-
-
-def _renumbering(check: RowCheck) -> NDArray[np.int32] | None:
-    return None if check.keep is None else (np.cumsum(check.keep) - 1).astype(np.int32)
 
 
 def _any_above_zero(usage: NDArray[np.float64], count: I64) -> NDArray[np.bool_]:

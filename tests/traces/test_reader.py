@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -89,3 +90,11 @@ def test_bitbrains_has_integer_ids_and_times(bitbrains_dir):
     trace = read_trace(bitbrains_dir)
     assert (trace.report.tasks, trace.report.fragments) == (50, 276_979)
     assert trace.power is None
+
+
+def test_arrays_are_writable_and_contiguous_so_that_kernels_need_one_version(tiny):
+    columns = {"timestamp": [30_000, 60_000], "power_draw": [1.0, 2.0]}
+    trace = read_trace(tiny(consumption=columns, carbon={"timestamp": [0], "carbon_intensity": [1.0]}))
+    parts = (trace.workload.tasks, trace.workload.fragments, trace.power, trace.carbon)
+    arrays = [getattr(part, column.name) for part in parts for column in fields(part) if column.name != "parents"]
+    assert [a.flags.writeable and a.flags.c_contiguous for a in arrays] == [True] * len(arrays)
