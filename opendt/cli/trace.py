@@ -36,7 +36,7 @@ def info(
     rows = [row for section, value in shown.items() for row in _rows(section, value)]
     print_table(("what", "value"), rows, title=f"trace {facts['name']}")
     for warning in facts["warnings"]:
-        console.print(f"[yellow]note:[/] {warning}")
+        _say(f"[yellow]note:[/] {warning}")
 
 
 @trace_app.command("fetch")
@@ -77,8 +77,8 @@ def fetch(
         print_json(asdict(fetched))
         return
     what = f"{fetched.downloaded_bytes:,} bytes fetched" if fetched.downloaded_bytes else "already there"
-    console.print(f"{fetched.path}: {fetched.files} files verified, {what}")
-    console.print(f"next: opendt trace info {fetched.path}")
+    _say(f"{fetched.path}: {fetched.files} files verified, {what}")
+    _say(f"next: opendt trace info {fetched.path}")
 
 
 @trace_app.command("make")
@@ -116,11 +116,11 @@ def make(
     if as_json:
         print_json(asdict(made))
         return
-    console.print(
+    _say(
         f"{made.path}: {made.tasks:,} tasks ({made.tasks_run:,} will run), {made.fragments:,} fragments, "
         f"{made.power_samples:,} power samples, {made.energy_kwh:,.1f} kWh"
     )
-    console.print(f"next: opendt run --trace {made.path}")
+    _say(f"next: opendt run --trace {made.path}")
 
 
 @trace_app.command("convert")
@@ -152,13 +152,17 @@ def convert(
     if as_json:
         print_json(asdict(converted))
         return
-    console.print(
+    _say(
         f"{converted.path}: {converted.tasks:,} tasks ({converted.tasks_run:,} will run), "
         f"{converted.fragments:,} fragments"
     )
     for what, count in {**converted.dropped, **converted.notes}.items():
-        console.print(f"[yellow]note:[/] {count:,} x {what}")
-    console.print(f"next: opendt trace info {converted.path}")
+        _say(f"[yellow]note:[/] {count:,} x {what}")
+    _say(f"next: opendt trace info {converted.path}")
+
+
+def _say(text: str) -> None:
+    console.print(text, soft_wrap=True)  # paths and commands must survive copying
 
 
 def _rows(name: str, value: Any) -> list[tuple[str, Any]]:

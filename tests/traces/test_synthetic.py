@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from opendt.cli import app
 from opendt.errors import ConfigError, TraceError
+from opendt.power.curves import power_w
 from opendt.traces import read_trace
 from opendt.traces.synthetic import SyntheticOptions, make_trace
 from opendt.traces.synthetic.cluster import hidden_model, hidden_topology, make_topology
@@ -221,3 +222,16 @@ def test_command_makes_a_trace(tmp_path):
     assert CliRunner().invoke(app, words).exit_code == 2
     assert CliRunner().invoke(app, [*words, "--force"]).exit_code == 0
     assert CliRunner().invoke(app, [*words[:3], "--curve", "magic"]).exit_code == 2
+
+
+@pytest.mark.parametrize("curve", CURVES)
+def test_every_curve_and_several_host_types_can_be_metered(tmp_path, curve):
+    options = SyntheticOptions(days=0.1, hosts=7, host_types=3, cores=8, curve=curve, noise_pct=0, seed=2)
+    make_trace(tmp_path / "t", options)
+    trace = read_trace(tmp_path / "t")
+    hosts = hidden_topology(options).clusters[0].hosts
+    idle_w = sum(host.count * float(power_w(host.cpuPowerModel, 0.0)) for host in hosts)
+    ceiling_w = sum(host.count * float(power_w(host.cpuPowerModel, np.linspace(0, 1, 200)).max()) for host in hosts)
+    assert idle_w - 0.1 <= trace.power.power_w.min()
+    assert trace.power.power_w.max() <= ceiling_w + 0.1
+    assert [host.count for host in trace.topology.clusters[0].hosts] == [3, 2, 2]
