@@ -37,6 +37,9 @@ _REFUSED = {
     _Code.TOPIC_AUTHORIZATION_FAILED, _Code.CLUSTER_AUTHORIZATION_FAILED, _Code.GROUP_AUTHORIZATION_FAILED,
     _Code.ILLEGAL_SASL_STATE,
 }  # fmt: skip
+_SETTLING = {
+    _Code.NOT_LEADER_FOR_PARTITION, _Code.LEADER_NOT_AVAILABLE, _Code.UNKNOWN_TOPIC_OR_PART, _Code._UNKNOWN_PARTITION,
+}  # fmt: skip
 _PASSING = {_Code._PARTITION_EOF, _Code._TRANSPORT, _Code._ALL_BROKERS_DOWN, _Code._RESOLVE, _Code._TIMED_OUT}
 
 
@@ -229,10 +232,16 @@ def committed(client: Any, wanted: Iterable[tuple[str, int]], settings: StreamSe
 
 
 def watermarks(client: Any, topic: str, partition: int, settings: StreamSettings) -> tuple[int, int]:
-    """First and next offset of a partition."""
-    with translated(settings, f"asking for the offsets of {topic}"):
-        low, high = client.get_watermark_offsets(ck.TopicPartition(topic, partition), timeout=TIMEOUT_S)
-    return int(low), int(high)
+    """First and next offset of a partition, waiting a moment for one that has just been created."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            low, high = client.get_watermark_offsets(ck.TopicPartition(topic, partition), timeout=TIMEOUT_S)
+            return int(low), int(high)
+        except ck.KafkaException as error:
+            if error.args[0].code() not in _SETTLING or time.monotonic() > deadline:
+                raise error_of(error, settings, f"asking for the offsets of {topic}") from None
+            time.sleep(0.05)
 
 
 def partitions(offsets: Mapping[tuple[str, int], int]) -> list[Any]:

@@ -150,13 +150,14 @@ class Replay:
     def _layout(self, client: Any) -> Layout:
         names = {*topics.data_topics(self._settings), self._settings.topics.topology}
         counts = {name: kafka.partition_count(client, name, self._settings) for name in sorted(names)}
+        self._partitions = [(name, p) for name, count in counts.items() for p in range(count)]
         return layout_of(self._trace, self._settings, self._datacenter, counts)
 
     def _prepare(self, layout: Layout, *, embedded: bool) -> None:
         if self._given is not None:
             self._start = dict(self._given)
         elif not embedded:
-            self._start = last_sequences(self._settings, self._id, layout.partitions)
+            self._start = last_sequences(self._settings, self._id, self._partitions)
         self._marks = {where: [0, 0] for where in layout.partitions}
         self._headers = (REPLAY, self._id.encode()), (DATACENTER, self._datacenter.encode())
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
@@ -66,10 +67,7 @@ def create(settings: StreamSettings) -> list[str]:
         ConfigError: a topic exists with settings that contradict the configuration, or the broker is the embedded
             one, which creates topics on first use and cannot be configured.
     """
-    client = kafka.admin(settings)
-    if kafka.is_embedded(kafka.cluster_id(client, settings)):
-        raise ConfigError("the embedded broker creates topics on first use, with 4 partitions. Nothing to do.")
-    return _create(client, settings)
+    return _create(_real(settings, "creates topics on first use, with 4 partitions"), settings)
 
 
 def ensure(settings: StreamSettings) -> None:
@@ -79,10 +77,56 @@ def ensure(settings: StreamSettings) -> None:
         _create(client, settings)
 
 
+def list_all(settings: StreamSettings) -> list[dict[str, Any]]:
+    """Configured topics, and whether and with how many partitions each exists; then the others there are."""
+    existing = _existing(kafka.admin(settings), settings)
+    configured = [spec.name for spec in specs(settings)]
+    others = sorted(name for name in existing if name not in configured and not name.startswith("__"))
+    return [
+        {
+            "topic": name,
+            "configured": name in configured,
+            "exists": name in existing,
+            "partitions": len(existing[name].partitions) if name in existing else None,
+        }
+        for name in [*configured, *others]
+    ]
+
+
+def describe(settings: StreamSettings) -> list[dict[str, Any]]:
+    """Configured topics that exist: partitions, replication, settings, and what contradicts the configuration."""
+    client = _real(settings, "has no topic settings to describe")
+    existing = _existing(client, settings)
+    wanted = [spec for spec in specs(settings) if spec.name in existing]
+    found = _actual(client, settings, wanted)
+    return [actual | {"contradictions": _contradictions(s, actual)} for s, actual in zip(wanted, found, strict=True)]
+
+
+def delete(settings: StreamSettings) -> list[str]:
+    """Delete the configured topics with all their records; gives the names of those that existed."""
+    client = _real(settings, "cannot delete topics; stop it instead")
+    existing = _existing(client, settings)
+    names = [spec.name for spec in specs(settings) if spec.name in existing]
+    if not names:
+        return []
+    for name, future in client.delete_topics(names, request_timeout=kafka.TIMEOUT_S).items():
+        with kafka.translated(settings, f"deleting topic {name}"):
+            future.result(kafka.TIMEOUT_S)
+    _until(lambda: not set(names) & set(_existing(client, settings)))
+    return names
+
+
+def _real(settings: StreamSettings, why: str) -> Any:
+    client = kafka.admin(settings)
+    if kafka.is_embedded(kafka.cluster_id(client, settings)):
+        raise ConfigError(f"the embedded broker {why}. Set KAFKA_BOOTSTRAP_SERVERS to a Kafka of your own.")
+    return client
+
+
 def _create(client: Any, settings: StreamSettings) -> list[str]:
-    existing = set(_existing(client, settings))
+    existing = _existing(client, settings)
     wanted = specs(settings)
-    check(client, settings, [spec for spec in wanted if spec.name in existing])
+    _check(client, settings, [spec for spec in wanted if spec.name in existing])
     missing = [spec for spec in wanted if spec.name not in existing]
     if not missing:
         return []
@@ -95,25 +139,25 @@ def _create(client: Any, settings: StreamSettings) -> list[str]:
         except kafka.KafkaException as error:
             if error.args[0].code() != kafka.TOPIC_EXISTS:  # another process may have been faster
                 raise kafka.error_of(error, settings, f"creating topic {name}") from None
+    _until(lambda: {s.name for s in missing} <= set(_existing(client, settings)))
     return created
+
+
+def _until(done: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    """Wait for a change of topics to reach the brokers' metadata."""
+    deadline = time.monotonic() + timeout_s
+    while not done() and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def _existing(client: Any, settings: StreamSettings) -> dict[str, Any]:
     with kafka.translated(settings, "listing topics"):
-        return dict(client.list_topics(timeout=kafka.TIMEOUT_S).topics)
+        return {n: t for n, t in client.list_topics(timeout=kafka.TIMEOUT_S).topics.items() if t.error is None}
 
 
-def check(client: Any, settings: StreamSettings, wanted: Iterable[TopicSpec]) -> None:
-    """Raise ``ConfigError`` naming every setting of an existing topic that contradicts the configuration."""
-    problems = []
-    for spec, actual in zip(wanted := list(wanted), _describe(client, settings, wanted), strict=True):
-        if actual["partitions"] != spec.partitions:
-            problems.append(f"{spec.name}: partitions is {actual['partitions']}, configured {spec.partitions}")
-        problems += [
-            f"{spec.name}: {key} is {actual['config'].get(key)}, configured {value}"
-            for key, value in spec.config.items()
-            if actual["config"].get(key) != value
-        ]
+def _check(client: Any, settings: StreamSettings, wanted: list[TopicSpec]) -> None:
+    found = _actual(client, settings, wanted)
+    problems = [problem for s, actual in zip(wanted, found, strict=True) for problem in _contradictions(s, actual)]
     if problems:
         raise ConfigError(
             f"topics contradict the configuration: {'; '.join(problems)}. "
@@ -122,8 +166,19 @@ def check(client: Any, settings: StreamSettings, wanted: Iterable[TopicSpec]) ->
         )
 
 
-def _describe(client: Any, settings: StreamSettings, wanted: Iterable[TopicSpec]) -> list[dict[str, Any]]:
-    wanted = list(wanted)
+def _contradictions(spec: TopicSpec, actual: dict[str, Any]) -> list[str]:
+    problems = []
+    if actual["partitions"] != spec.partitions:
+        problems.append(f"{spec.name}: partitions is {actual['partitions']}, configured {spec.partitions}")
+    return problems + [
+        f"{spec.name}: {key} is {actual['config'].get(key)}, configured {value}"
+        for key, value in spec.config.items()
+        if actual["config"].get(key) != value
+    ]
+
+
+def _actual(client: Any, settings: StreamSettings, wanted: list[TopicSpec]) -> list[dict[str, Any]]:
+    """Partitions, replication and settings as the broker has them."""
     if not wanted:
         return []
     metadata = _existing(client, settings)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from opendt.errors import MissingDependencyError
 from opendt.models.telemetry import PowerSeries
 from opendt.models.topology import Topology, parse_topology
 from opendt.models.workload import Fragments, Workload, make_tasks, with_fragment_facts
 from opendt.settings import StreamSettings, TopicSettings
 from opendt.stream.broker import embedded_broker
 from opendt.stream.replay import Replay, ReplayReport
+from opendt.stream.testing import LocalKafka, local_kafka, resolve
 
 HOUR_MS = 3_600_000
 ORIGIN_MS = 1_665_093_600_000  # 2022-10-06T22:00:00Z
@@ -93,6 +97,32 @@ def fresh_topics() -> TopicSettings:
 def embedded(embedded_address: str) -> StreamSettings:
     """Settings for the embedded broker with topics of their own."""
     return StreamSettings(bootstrap_servers=embedded_address, topics=fresh_topics(), poll_timeout_s=10.0)
+
+
+@pytest.fixture(scope="session")
+def kafka_server() -> Iterator[LocalKafka]:
+    """A real Apache Kafka; tests are skipped where none can be started, unless OPENDT_REQUIRE_KAFKA is set."""
+    cache = Path(os.environ.get("OPENDT_CACHE", Path(__file__).parents[2] / ".cache")) / "kafka"
+    try:
+        resolve(cache)
+    except MissingDependencyError as error:
+        if os.environ.get("OPENDT_REQUIRE_KAFKA"):
+            raise
+        pytest.skip(error.message)
+    with local_kafka(cache) as server:
+        yield server
+
+
+@pytest.fixture
+def real(kafka_server: LocalKafka) -> StreamSettings:
+    """Settings for the real broker with topics of their own."""
+    return StreamSettings(bootstrap_servers=kafka_server.address, topics=fresh_topics(), poll_timeout_s=10.0)
+
+
+@pytest.fixture(params=["embedded", pytest.param("real", marks=pytest.mark.java)])
+def settings(request: pytest.FixtureRequest) -> StreamSettings:
+    """Settings for either broker: what both must do alike."""
+    return request.getfixturevalue(request.param)
 
 
 class RushingClock:

@@ -1,4 +1,4 @@
-"""A trace through the broker and back: everything arrives once, in its window, in order."""
+"""A trace through the broker and back, on both brokers: everything arrives once, in its window, in order."""
 
 from __future__ import annotations
 
@@ -17,11 +17,6 @@ from opendt.windows.batch import WindowBatch
 
 HOUR_MS = 3_600_000
 WINDOWS = WindowSettings(length_s=3600)
-
-
-@pytest.fixture
-def settings(embedded):
-    return embedded
 
 
 def read(settings, **more) -> list[WindowBatch]:
@@ -150,16 +145,25 @@ def test_a_stopped_replay_has_no_end(settings, trace, send_part):
         read(quick)
 
 
-def test_after_the_embedded_broker_was_lost_a_replay_goes_on_where_the_reader_was(settings, trace, send):
-    send(trace, settings).join()
-    whole = read(settings)
+def test_after_the_embedded_broker_was_lost_a_replay_goes_on_where_the_reader_was(embedded, trace, send):
+    send(trace, embedded).join()
+    whole = read(embedded)
     with embedded_broker() as address:
-        anew = settings.model_copy(update={"bootstrap_servers": address})
+        anew = embedded.model_copy(update={"bootstrap_servers": address})
         sequences = whole[1].position.next_sequences("r1")
         report = send(trace, anew, start_sequences=sequences).join()
         assert report.skipped == sum(sequences.values()) > 0
         rest = read(anew, position=whole[1].position, first_index=2)
         assert_same_batches(rest, whole[2:])
+
+
+def test_on_a_broker_that_remembers_a_replay_goes_on_after_its_last_records(real, trace, send, send_part):
+    half = send_part(trace, real, 1000)
+    rest = send(trace, real).join()
+    assert rest.skipped == half.messages > 0
+    batches = read(real)
+    assert sum(len(b.workload.fragments) for b in batches) == len(trace.workload.fragments)
+    assert sum(b.duplicates for b in batches) == 0
 
 
 def test_other_replays_and_datacenters_are_ignored(settings, trace, make, send):
