@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.server import PrefectServer
 from opendt.errors import TerminalError
 from opendt.settings import Settings
+
+if TYPE_CHECKING:
+    from prefect.deployments.runner import RunnerDeployment
 
 
 class Local:
@@ -23,16 +26,18 @@ class Local:
         form: what every flow's form starts with (``config``, ``lake``).
         limit: flow runs at the same time.
         say: prints one line for people.
+        file: another prefect.yaml than the installed one.
     """
 
     def __init__(
         self, settings: Settings, *, form: dict[str, Any] | None = None, limit: int = 4,
-        say: Callable[[str], None] = print,
+        say: Callable[[str], None] = print, file: Path | None = None,
     ) -> None:  # fmt: skip
         self.settings = settings
         self._forms: dict[str, dict[str, Any]] = {"*": form or {}}
         self.limit = limit
         self.say = say
+        self._file = file
 
     def run(self) -> None:
         """Start everything, serve until control-C or SIGTERM, then end everything that was started here.
@@ -54,10 +59,14 @@ class Local:
             )
             self._start_broker(stack)
             stack.enter_context(temporary_settings({PREFECT_API_URL: server.url}))
+            from flows import serve
+
+            found = serve.deployments(self.settings, parameters=self._forms, file=self._file)
             try:
-                asyncio.run(self._serve(server))
+                asyncio.run(self._serve(server, found))
             except KeyboardInterrupt:
-                self.say("Stopping ...")
+                pass
+            self.say("Stopping ...")
         self.say("Stopped. Schedules stay registered and go on with the next `opendt up`.")
 
     def _start_broker(self, stack: ExitStack) -> None:
@@ -72,19 +81,22 @@ class Local:
         self._forms |= {name: {"kafka": address} for name in ("replay", "twin")}
         self.say(f"Embedded broker: {address} (for trying out; nothing in it survives)")
 
-    async def _serve(self, server: PrefectServer) -> None:
+    async def _serve(self, server: PrefectServer, found: Sequence[RunnerDeployment]) -> None:
         from flows import serve
 
-        found = serve.deployments(self.settings, parameters=self._forms)
         names = ", ".join(d.name for d in found)
         serving = asyncio.create_task(serve.serve(found, self.limit, ready=lambda: self._ready(server, names)))
         watching = asyncio.create_task(_until_failed(server))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, serving.cancel)
         done, pending = await asyncio.wait({serving, watching}, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
         for task in done:
-            task.result()
+            if not task.cancelled():
+                task.result()
 
     def _ready(self, server: PrefectServer, names: str) -> None:
         self.say(f"Deployments: {names}")

@@ -50,6 +50,12 @@ class StreamParameters(Parameters):
         description="host:port,...; empty for the brokers configured, or an embedded broker where there are none.",
     )  # fmt: skip
 
+    replay_id: str = Field(
+        "", title="Replay id", pattern=RUN_ID_PATTERN,
+        description="Identifies one replay on the stream. Empty: a new one where records are sent, all where they are "
+        "read.",
+    )  # fmt: skip
+
     def _named(self) -> dict[str, Any]:
         return super()._named() | {"stream.bootstrap_servers": self.kafka or None}
 

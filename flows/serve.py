@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 from collections.abc import Callable, Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from prefect import Flow
@@ -17,6 +18,9 @@ from prefect.flows import EntrypointType
 
 from opendt.errors import ConfigError, TransientError
 from opendt.settings import Settings
+
+if TYPE_CHECKING:
+    from prefect.runner import Runner
 
 Form = Mapping[str, Mapping[str, Any]]
 
@@ -111,13 +115,26 @@ async def serve(served: Iterable[RunnerDeployment], limit: int, *, ready: Callab
         limit: flow runs at the same time.
         ready: called once when everything is registered.
     """
-    from prefect.runner import Runner
-
-    runner = Runner(name="opendt", pause_on_shutdown=False, limit=limit, query_seconds=POLL_S)
+    runner = _runner(limit)
     for deployment in served:
         await runner.aadd_deployment(deployment)
     ready()
     await runner.start()
+
+
+def _runner(limit: int) -> Runner:
+    from prefect.runner import Runner
+
+    serving = asyncio.current_task()
+
+    class Cancellable(Runner):
+        """Prefect's own SIGTERM handler forgets to await its stop and leaves flow runs behind."""
+
+        def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
+            if serving is not None:
+                serving.get_loop().call_soon_threadsafe(serving.cancel)
+
+    return Cancellable(name="opendt", pause_on_shutdown=False, limit=limit, query_seconds=POLL_S)
 
 
 def _words(schedule: Any) -> str:

@@ -80,7 +80,7 @@ def _fingerprint(trace: Trace | None) -> str | None:
 
 
 def _mark(session: TwinSession, error: BaseException) -> None:
-    stopped = isinstance(error, KeyboardInterrupt | GeneratorExit | SystemExit)
+    stopped = not isinstance(error, Exception)  # control-C, SIGTERM, cancelled from the UI
     reason = error.message if isinstance(error, OpenDTError) else f"{type(error).__name__}: {error}"
     try:
         session.fail("stopped" if stopped else reason, state="cancelled" if stopped else "failed")

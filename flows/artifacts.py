@@ -1,0 +1,115 @@
+"""What a run shows in the Prefect UI: a summary, tables, links. Nothing is shown outside a flow run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from prefect.context import FlowRunContext
+
+from opendt.traces import Trace
+from opendt.twin.totals import RunSummary, WindowSummary
+
+
+def window_count(trace: Trace, length_s: int) -> int:
+    """Windows that a replay of the trace fills: from the first record's to the last one's."""
+    from opendt.stream.schedule import begin_times, grouped
+
+    tasks = trace.workload.tasks
+    fragments, rows = grouped(tasks, trace.workload.fragments)
+    begins = begin_times(tasks, fragments, rows)
+    power = [] if trace.power is None else [trace.power.timestamp_ms]
+    times = [values for values in (tasks.submission_ms, begins, *power) if len(values)]
+    length_ms = length_s * 1000
+    if not times:
+        return 0
+    return int(max(v.max() for v in times) // length_ms - min(v.min() for v in times) // length_ms) + 1
+
+
+def publish_run(summary: RunSummary, windows: Sequence[WindowSummary]) -> None:
+    """The summary and the table of windows of a run."""
+    publish_markdown("summary", summary.run_id, run_markdown(summary))
+    publish_table("windows", summary.run_id, "What each window brought.", [window_row(w) for w in windows])
+
+
+def run_markdown(summary: RunSummary) -> str:
+    """A run's totals as a table for people."""
+    dropped = ", ".join(f"{count:,} {reason}" for reason, count in summary.dropped.items()) or "none"
+    rows = [
+        ("Windows", f"{summary.windows:,} ({summary.windows_recomputed:,} in this process)"),
+        ("Tasks", f"{summary.tasks_seen:,} seen, {summary.tasks_run:,} run, {summary.tasks_dropped:,} dropped"),
+        ("Dropped", dropped),
+        ("Fragments", f"{summary.fragments:,}"),
+        ("Energy", f"{summary.energy_kwh:,.2f} kWh simulated, {_number(summary.energy_measured_kwh, 'kWh')} measured"),
+        ("Carbon", f"{summary.carbon_kg:,.2f} kg CO2"),
+        ("Peak power", f"{summary.peak_power_kw:,.2f} kW"),
+        ("Error (MAPE)", f"{_number(summary.mape_pct, '%')} calibrated, "
+                         f"{_number(summary.uncalibrated_mape_pct, '%')} with the topology as given"),
+        ("Persistence", f"{_number(summary.persistence_mape_pct, '%')} for holding the last value"),
+        ("Rejected", f"{summary.late_records:,} late, {summary.duplicate_records:,} duplicate, "
+                     f"{summary.dead_letters:,} not understood"),
+        ("Proposals", f"{summary.proposals:,}"),
+        ("Wall time", f"{summary.wall_s:.1f} s"),
+    ]  # fmt: skip
+    table = "\n".join(f"| {name} | {text} |" for name, text in rows)
+    return (
+        f"## Run {summary.run_id} of {summary.datacenter}: {summary.state}\n\n| | |\n|---|---|\n{table}\n\n"
+        f"Results are in the lake at `{summary.lake}`: "
+        f"`opendt sql \"select * from energy_by_hour where run_id = '{summary.run_id}'\" --lake {summary.lake}`\n"
+    )
+
+
+def window_row(window: WindowSummary) -> dict[str, Any]:
+    """A window as a row of the table."""
+    start = datetime.fromtimestamp(window.start_ms / 1000, UTC)
+    return {
+        "window": window.index,
+        "start": f"{start:%Y-%m-%d %H:%M}",
+        "tasks arrived": window.tasks_arrived,
+        "running": window.tasks_running,
+        "waiting": window.tasks_waiting,
+        "energy kWh": round(window.energy_kwh, 3),
+        "MAPE %": _rounded(window.mape_pct),
+        "persistence %": _rounded(window.persistence_mape_pct),
+        "late": window.late_records,
+        "ms": round(window.wall_ms),
+    }
+
+
+def publish_markdown(kind: str, run_id: str, text: str, description: str = "") -> None:
+    """A markdown artifact of the current flow run, with a key that collects this kind of page over runs."""
+    if FlowRunContext.get() is not None:
+        from prefect.artifacts import create_markdown_artifact
+
+        create_markdown_artifact(text, key=key(kind), description=description or f"{kind} of {run_id}")
+
+
+def publish_table(kind: str, run_id: str, description: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A table artifact of the current flow run; nothing for an empty table."""
+    if rows and FlowRunContext.get() is not None:
+        from prefect.artifacts import create_table_artifact
+
+        create_table_artifact([dict(row) for row in rows], key=key(kind), description=f"{description} Run {run_id}.")
+
+
+def publish_link(kind: str, url: str, text: str) -> None:
+    """A link artifact of the current flow run."""
+    if FlowRunContext.get() is not None:
+        from prefect.artifacts import create_link_artifact
+
+        create_link_artifact(url, link_text=text, key=key(kind), description=text)
+
+
+def key(kind: str) -> str:
+    """An artifact key: lower case letters, digits and dashes are all Prefect allows."""
+    return "opendt-" + re.sub(r"[^a-z0-9-]+", "-", kind.lower()).strip("-")
+
+
+def _number(value: float | None, unit: str) -> str:
+    return "not" if value is None else f"{value:,.2f} {unit}"
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)

@@ -1,0 +1,110 @@
+"""The heart of ``twin`` and ``pipeline``: window after window from the stream into the lake."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from flows.progress import Progress
+from flows.runtime import say
+from opendt.errors import OpenDTError, TransientError
+from opendt.models.messages import StreamPosition
+from opendt.settings import PrefectSettings
+from opendt.twin.session import TwinSession
+from opendt.twin.totals import WindowSummary
+from opendt.windows.batch import WindowBatch
+from tasks.policy import delays_s, tuned
+from tasks.simulate import simulate_window
+
+WATCH_EVERY_S = 0.2
+
+
+class Stream(Protocol):
+    """An open stream of windows, as ``opendt.stream.source.open_windows`` gives it."""
+
+    def __enter__(self) -> Stream: ...
+    def __exit__(self, *_: Any) -> None: ...
+    def __iter__(self) -> Iterator[WindowBatch]: ...
+    def stop(self) -> None: ...
+
+
+class Sender(Protocol):
+    """Who fills the stream, where that is ours: ``poll`` raises the error it died of."""
+
+    def poll(self) -> Any: ...
+
+
+Source = Callable[[StreamPosition | None, int], Stream]
+
+
+def follow(
+    session: TwinSession, source: Source, progress: Progress, settings: PrefectSettings, *, max_windows: int = 0,
+    sender: Sender | None = None,
+) -> list[WindowSummary]:  # fmt: skip
+    """Process windows until the stream ends, reading on from the last committed one after a transient error.
+
+    Args:
+        session: takes the windows; knows the position to read from.
+        source: opens the stream at (position, number of the next window).
+        progress: told about every window.
+        settings: retries and their first delay.
+        max_windows: stop after so many; 0 for no limit.
+        sender: its failure ends the wait for records that will never come.
+    """
+    done: list[WindowSummary] = []
+    delays = delays_s(settings.retries, settings.retry_delay_s)
+    simulate = tuned(simulate_window, settings)
+    failures = 0
+    while True:
+        before = len(done)
+        try:
+            with source(session.position, session.next_index) as stream, _watching(stream, sender):
+                for batch in stream:
+                    summary = simulate(session, batch, session.identity.run_id, batch.index)
+                    done.append(summary)
+                    progress.update(batch.index + 1, describe(summary))
+                    if max_windows and len(done) >= max_windows:
+                        break
+            if sender is not None:
+                sender.poll()
+            return done
+        except TransientError as error:
+            failures = 1 if len(done) > before else failures + 1
+            if failures > len(delays):
+                raise
+            say("Reading on from window %d in %.0f s: %s", session.next_index, delays[failures - 1], error.message)
+            time.sleep(delays[failures - 1])
+
+
+@contextmanager
+def _watching(stream: Stream, sender: Sender | None) -> Iterator[None]:
+    """Stop the stream as soon as its sender has failed."""
+    if sender is None:
+        yield
+        return
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(WATCH_EVERY_S):
+            try:
+                sender.poll()
+            except OpenDTError:
+                stream.stop()
+                return
+
+    thread = threading.Thread(target=watch, name="watch the sender", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def describe(window: WindowSummary) -> str:
+    """A window in a few words."""
+    error = "" if window.mape_pct is None else f", error {window.mape_pct:.1f} %"
+    return f"window {window.index}: {window.tasks_running:,} tasks running, {window.energy_kwh:.1f} kWh{error}"

@@ -1,0 +1,64 @@
+"""The main job: trace → Kafka → windows → simulation → calibration → lake → proposals."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from prefect import flow
+
+from flows import artifacts
+from flows.follow import follow
+from flows.parameters import PipelineParameters
+from flows.progress import Progress
+from flows.runtime import default_run_id, run_name, say
+from opendt.stream.broker import broker
+from opendt.stream.replay_process import ReplayProcess
+from opendt.stream.source import open_windows
+from opendt.twin.run import open_session
+from opendt.twin.session import TwinSession
+from opendt.twin.totals import RunSummary
+from tasks.lake import finish_run, record_replay
+from tasks.optimize import propose
+from tasks.stream import read_trace
+
+
+@flow(name="pipeline", flow_run_name=run_name("pipeline", "trace"), persist_result=False)
+def pipeline(params: PipelineParameters) -> RunSummary:
+    """Replay a trace through Kafka, simulate it window by window, calibrate, propose; results in the lake."""
+    settings = params.settings()
+    run_id = params.run_id or default_run_id("run")
+    trace = read_trace(params.trace, params.topology)
+    say("Run %s: %s tasks and %s fragments of %s.", run_id, trace.report.tasks, trace.report.fragments, trace.name)
+    for sentence in trace.report.sentences():
+        say("%s.", sentence)
+
+    with ExitStack() as stack:
+        stream = stack.enter_context(broker(settings.stream))
+        session = stack.enter_context(open_session(settings, run_id, trace=trace))
+        if session.next_index:
+            say("Resuming at window %d.", session.next_index)
+        replay_id = f"replay-{run_id}"
+        replay = ReplayProcess(
+            Path(params.trace), stream, settings.datacenter, replay_id,
+            start_sequences=_start(session, replay_id, embedded=not settings.stream.bootstrap_servers),
+            topology=Path(params.topology) if params.topology else None,
+        )  # fmt: skip
+        stack.enter_context(replay)
+        progress = Progress(artifacts.window_count(trace, settings.windows.length_s), f"Windows of {run_id}")
+        source = partial(open_windows, stream, settings.windows, settings.datacenter, replay_id)
+        windows = follow(session, source, progress, settings.prefect, sender=replay)
+        record_replay(settings.lake, replay.wait(60.0).as_dict(), trace.name, run_id)
+        summary = finish_run(session, propose(session, trace, run_id), run_id)
+    progress.done()
+    artifacts.publish_run(summary, windows)
+    say("Run %s completed: %d windows, %.1f kWh, %.1f s.", run_id, summary.windows, summary.energy_kwh, summary.wall_s)
+    return summary
+
+
+def _start(session: TwinSession, replay_id: str, *, embedded: bool) -> dict[tuple[str, int], int] | None:
+    """Where the replay begins: an embedded broker is new and empty, a real one knows what it has."""
+    if not embedded:
+        return None
+    return session.position.next_sequences(replay_id) if session.position else {}

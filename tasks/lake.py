@@ -1,0 +1,29 @@
+"""What is written to the lake beside windows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opendt.lake import Lake
+from opendt.settings import LakeSettings
+from opendt.twin.session import TwinSession
+from opendt.twin.totals import RunSummary
+from tasks.policy import step
+
+
+@step(run_name="{run_id} totals")
+def finish_run(session: TwinSession, proposals: list[dict[str, Any]], run_id: str) -> RunSummary:
+    """Mark the run completed, with its totals and proposals."""
+    return session.finish(proposals)
+
+
+@step(run_name="{trace} replayed")
+def record_replay(settings: LakeSettings, report: dict[str, Any], trace: str, run_id: str | None) -> None:
+    """Enter a replay in the lake."""
+    columns = (
+        "replay_id", "datacenter", "layout", "speed", "messages", "payload_bytes", "max_lag_s", "state", "started_ms",
+        "ended_ms",
+    )  # fmt: skip
+    row = {name: report[name] for name in columns} | {"trace": trace, "run_id": run_id}
+    with Lake.open(settings) as lake:
+        lake.upsert("replays", [row])
