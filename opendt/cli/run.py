@@ -67,12 +67,13 @@ def demo(
 
     Example: opendt demo --days 2 --hosts 50
     """
-    from opendt.traces.generate import Recipe, make_trace
+    from opendt.traces.synthetic.generate import make_trace
+    from opendt.traces.synthetic.options import SyntheticOptions
 
     folder = trace / f"{days}d-{hosts}h-{seed}"
-    if not (folder / "tasks.parquet").exists():
+    if not folder.exists():  # a trace appears whole or not at all
         errors.print(f"generating {days} days of workload on {hosts} hosts (seed {seed}) in {folder}")
-        make_trace(folder, Recipe(days=days, hosts=hosts, seed=seed))
+        make_trace(folder, SyntheticOptions(days=days, hosts=hosts, seed=seed))
     _run({"trace": str(folder), "lake": str(lake or "")}, as_json)
 
 
