@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from opendt.models.messages import EndOfStream, Record
+from opendt.models.messages import EndOfStream, Heartbeat, Partition, Record
 from opendt.settings import StreamSettings
-from opendt.stream.envelope import BadRecord, Envelope, open_envelope
-from opendt.windows.sequences import check_end
+from opendt.stream.envelope import DATACENTER, REPLAY, SEQUENCE, BadRecord, Envelope, open_envelope
+from opendt.windows.sequences import NOTHING, check_end
 from opendt.windows.windower import Incoming, Windower
 
 Decoder = Callable[[str, Any, bytes | None, Envelope], tuple[Record, ...]]
@@ -20,6 +20,7 @@ class Reader:
     Args:
         windower: where they go.
         decode: the layout's decoder: (topic, key, value, envelope) to records, raises ``BadRecord``.
+        settings: largest message accepted.
         datacenter: records of other datacenters are ignored; records that name none are taken.
         replay_id: records of other replays, and of none, are ignored; None takes all.
         watched: topics that such other records are allowed in all the same (topologies from API and calibration).
@@ -37,44 +38,75 @@ class Reader:
         self._windower, self._decode, self._watched = windower, decode, watched
         self._datacenter, self._replay = datacenter, replay_id
         self._most = settings.max_message_bytes
+        self._partitions: dict[str, dict[int, Partition]] = {}
+        self._usual_replay = None if replay_id is None else (REPLAY, replay_id.encode())
+        self._usual_datacenter = (DATACENTER, datacenter.encode())
 
-    def take(self, message: Any) -> int:
-        """One message; gives the bytes of its value.
+    def take(self, messages: Iterable[Any]) -> int:
+        """Messages in the order read; gives the bytes of their values.
 
         Raises:
-            StreamGapError: records are missing before it.
+            StreamGapError: records are missing before one of them.
         """
-        windower = self._windower
-        value: bytes = message.value() or b""
-        partition = (message.topic(), message.partition())
-        offset: int = message.offset()
-        windower.ledger.read(partition, offset)
-        early = windower.ledger.is_early(partition, offset)
-        before = (-1, 0)
-        envelope = Envelope()
+        total, ledger, offset = 0, self._windower.ledger, 0
+        last: dict[Partition, int] = {}
+        for message in messages:
+            value: bytes | None = message.value()
+            partition = self._partition(message.topic(), message.partition())
+            offset = last[partition] = message.offset()
+            total += len(value) if value else 0
+            self._take(message, partition, offset, value)
+        for partition, offset in last.items():
+            ledger.read(partition, offset)
+        return total
+
+    def _partition(self, topic: str, number: int) -> Partition:
+        """The (topic, partition) tuple, always the same object: making one per message would cost more."""
         try:
-            envelope = open_envelope(message.headers())
+            return self._partitions[topic][number]
+        except KeyError:
+            return self._partitions.setdefault(topic, {}).setdefault(number, (topic, number))
+
+    def _take(self, message: Any, partition: Partition, offset: int, value: bytes | None) -> None:
+        windower = self._windower
+        envelope, before = _NO_ENVELOPE, NOTHING
+        try:
+            envelope = self._envelope(message.headers())
             if not self._wanted(envelope, partition[0]):
                 windower.ignore()
-                return len(value)
-            if envelope.replay is not None and envelope.sequence is not None:
-                before = windower.sequences.mark(envelope.replay, partition)
-                if not windower.sequences.accept(envelope.replay, partition, envelope.sequence, value):
-                    if not early:
+                return
+            if envelope.sequence is not None and envelope.replay is not None:
+                found = windower.sequences.accept(envelope.replay, partition, envelope.sequence, value or b"")
+                if found is None:
+                    if not windower.ledger.is_early(partition, offset):
                         windower.duplicate(partition, offset)
-                    return len(value)
-            if early:
-                return len(value)
-            if len(value) > self._most:
+                    return
+                before = found
+            if windower.ledger.is_early(partition, offset):
+                return
+            if value and len(value) > self._most:
                 raise BadRecord(f"{len(value)} bytes are more than the {self._most} allowed")
-            records = self._decode(partition[0], message.key(), message.value(), envelope)
+            records = self._decode(partition[0], message.key(), value, envelope)
         except BadRecord as error:
-            if not early:
-                windower.reject(Incoming(partition, offset, envelope.replay, before, (), value), str(error))
-            return len(value)
-        if records:
-            self._accept(Incoming(partition, offset, envelope.replay, before, records, value), envelope)
-        return len(value)
+            if not windower.ledger.is_early(partition, offset):
+                windower.reject(Incoming(partition, offset, envelope.replay, before, (), value or b""), str(error))
+            return
+        first = records[0]
+        if type(first) is Heartbeat:
+            windower.watermark.advance(partition, first.time_ms)
+            return
+        if type(first) is EndOfStream and envelope.replay is not None and envelope.sequence is not None:
+            check_end(envelope.replay, partition, first, before)
+        windower.add(Incoming(partition, offset, envelope.replay, before, records, value or b""))
+
+    def _envelope(self, headers: list[tuple[str, Any]] | None) -> Envelope:
+        """Headers as values; those of the very replay we read are recognised without decoding them."""
+        if headers is not None and len(headers) == 3:
+            replay, (name, number), datacenter = headers
+            usual = replay == self._usual_replay and name == SEQUENCE and datacenter == self._usual_datacenter
+            if usual and number.isdigit() and len(number) < 17:
+                return Envelope(self._replay, int(number), self._datacenter)
+        return open_envelope(headers)
 
     def _wanted(self, envelope: Envelope, topic: str) -> bool:
         if envelope.datacenter is not None and envelope.datacenter != self._datacenter:
@@ -83,8 +115,5 @@ class Reader:
             return True
         return envelope.replay is None and topic in self._watched
 
-    def _accept(self, incoming: Incoming, envelope: Envelope) -> None:
-        first = incoming.records[0]
-        if isinstance(first, EndOfStream) and envelope.replay is not None and envelope.sequence is not None:
-            check_end(envelope.replay, incoming.partition, first, incoming.before)
-        self._windower.add(incoming)
+
+_NO_ENVELOPE = Envelope()

@@ -109,9 +109,8 @@ class WindowStream:
     def _poll(self) -> None:
         messages = kafka.poll(self._client, self._settings, _POLL_S)
         now = self._clock.monotonic()
-        for message in messages:
-            self._uncommitted_bytes += self._reader.take(message)
         if messages:
+            self._uncommitted_bytes += self._reader.take(messages)
             self._heard_at = now
         else:
             self._check_silence(now)

@@ -43,7 +43,8 @@ class Ledger:
 
     def is_early(self, partition: Partition, offset: int) -> bool:
         """Whether a record was dealt with before the reader was restarted."""
-        return offset in self._early[partition]
+        early = self._early[partition]
+        return bool(early) and offset in early
 
     def read(self, partition: Partition, offset: int) -> None:
         """A record was read."""

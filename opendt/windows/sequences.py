@@ -8,7 +8,7 @@ from zlib import crc32
 from opendt.errors import StreamGapError
 from opendt.models.messages import EndOfStream, Partition, SequenceMark
 
-NOTHING = SequenceMark(-1, 0)
+NOTHING = (-1, 0)  # before a replay's first record in a partition
 
 
 class Sequences:
@@ -22,22 +22,23 @@ class Sequences:
 
     def mark(self, replay: str, partition: Partition) -> tuple[int, int]:
         """(last sequence number, checksum) of a replay in a partition; (-1, 0) before its first record."""
-        return self._marks.get((replay, partition), (-1, 0))
+        return self._marks.get((replay, partition), NOTHING)
 
     def marks(self) -> Mapping[tuple[str, Partition], tuple[int, int]]:
         """All marks, by (replay, partition)."""
         return self._marks
 
-    def accept(self, replay: str, partition: Partition, sequence: int, value: bytes) -> bool:
-        """Note a record; False for one that was seen before.
+    def accept(self, replay: str, partition: Partition, sequence: int, value: bytes) -> tuple[int, int] | None:
+        """Note a record; gives the mark before it, or None for a record that was seen before.
 
         Raises:
             StreamGapError: records are missing before this one.
         """
         key = (replay, partition)
-        last, checksum = self._marks.get(key, (-1, 0))
+        before = self._marks.get(key, NOTHING)
+        last, checksum = before
         if sequence <= last:
-            return False
+            return None
         if sequence != last + 1:
             topic, number = partition
             raise StreamGapError(
@@ -46,7 +47,7 @@ class Sequences:
                 topic=topic, partition=number, expected=last + 1, got=sequence,
             )  # fmt: skip
         self._marks[key] = (sequence, crc32(value, checksum))
-        return True
+        return before
 
 
 def check_end(replay: str, partition: Partition, end: EndOfStream, before: tuple[int, int]) -> None:

@@ -102,15 +102,15 @@ class Windower:
     def add(self, incoming: Incoming) -> None:
         """A record that was understood and is neither a duplicate nor another replay's."""
         record = incoming.records[0]
-        if isinstance(record, Heartbeat):
+        if isinstance(record, (FragmentChunk, PowerReading, TaskHead)):
+            self._add_data(incoming, record.time_ms)
+        elif isinstance(record, Heartbeat):
             self.watermark.advance(incoming.partition, record.time_ms)
         elif isinstance(record, EndOfStream):
             self.watermark.end(incoming.partition)
             self._hold(incoming, NEVER)
-        elif isinstance(record, TopologyChange):
-            self._add_topology(incoming, record)
         else:
-            self._add_data(incoming, record.time_ms)
+            self._add_topology(incoming, record)
 
     def reject(self, incoming: Incoming, reason: str) -> None:
         """A record that was not understood."""
