@@ -39,6 +39,16 @@ def lake_exists(settings: LakeSettings) -> bool:
     return file is None or file.is_file()
 
 
+def require_lake(settings: LakeSettings) -> None:
+    """Raise ``LakeError`` when there is no lake to read."""
+    if not lake_exists(settings):
+        raise LakeError(
+            f"{settings.path}: there is no lake here. Write one with `opendt run --lake {settings.path}`, "
+            "or name another folder with --lake.",
+            path=str(settings.path),
+        )
+
+
 def attach_sql(settings: LakeSettings, *, read_only: bool = False, as_of: int | datetime | None = None) -> str:
     """The statement that attaches the lake in any DuckDB client.
 
@@ -74,12 +84,8 @@ def connect(
         LakeBusyError: the catalogue is locked or its server does not answer.
         MissingDependencyError: an extension package is not installed.
     """
-    if read_only and not lake_exists(settings):
-        raise LakeError(
-            f"{settings.path}: there is no lake here. Write one with `opendt run --lake {settings.path}`, "
-            "or name another folder with --lake.",
-            path=str(settings.path),
-        )
+    if read_only:
+        require_lake(settings)
     if not read_only and not settings.catalog:
         _make_folder(Path(settings.path))
     config: dict[str, str | bool | int | float | list[str]] = {

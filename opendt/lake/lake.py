@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -30,6 +30,9 @@ from opendt.lake.writer import (
     write_windows,
 )
 from opendt.settings import LakeSettings
+
+if TYPE_CHECKING:
+    from opendt.lake.maintain import MaintenanceReport
 
 Result = TypeVar("Result")
 RunState = Literal["running", "completed", "failed", "cancelled"]
@@ -228,6 +231,26 @@ class Lake:
         )
         values = {**(totals[0] if totals else {}), "ended_ms": _now_ms(), **columns, "state": state, "reason": reason}
         self._change_run(run_id, datacenter, values)
+
+    def call(self, sql: str) -> int:
+        """Run a maintenance call of DuckLake's in its own transaction; returns how many rows it reports."""
+        what = "cannot maintain the lake"
+        if self.read_only:
+            raise LakeError(f"{what}: it was opened for reading only.")
+
+        def attempt() -> int:
+            with _writers_lock(self.settings):
+                self._snapshot = -1
+                return len(self._connection.execute(sql).fetchall())
+
+        with self._turn:
+            return retrying(attempt, attempts=self.settings.commit_attempts, what=what)
+
+    def maintain(self, *, keep_days: float | None = None) -> MaintenanceReport:
+        """Compact files and forget old snapshots; see ``opendt.lake.maintain``."""
+        from opendt.lake.maintain import maintain
+
+        return maintain(self, keep_days=keep_days)
 
     def _change_run(self, run_id: str, datacenter: str, values: Mapping[str, Any]) -> None:
         as_table("runs", [dict(values)], {"run_id": run_id, "datacenter": datacenter})  # refuse before writing

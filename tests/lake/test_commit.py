@@ -187,12 +187,12 @@ def test_run_keeps_its_start_and_gets_totals_from_its_windows(lake: Lake, window
 
 
 def test_upsert_replaces_rows_with_the_same_key(lake: Lake) -> None:
-    lake.upsert("topologies", [{"datacenter": "dc", "version": "v1", "source": "trace"}])
-    lake.upsert("topologies", [{"datacenter": "dc", "version": v, "source": "api"} for v in ("v1", "v2")])
+    lake.upsert("replays", [{"datacenter": "dc", "replay_id": "r1", "state": "running"}])
+    lake.upsert("replays", [{"datacenter": "dc", "replay_id": r, "state": "completed"} for r in ("r1", "r2")])
 
-    assert lake.rows("SELECT version, source FROM topologies ORDER BY 1") == [
-        {"version": "v1", "source": "api"},
-        {"version": "v2", "source": "api"},
+    assert lake.rows("SELECT replay_id, state FROM replays ORDER BY 1") == [
+        {"replay_id": "r1", "state": "completed"},
+        {"replay_id": "r2", "state": "completed"},
     ]
     with pytest.raises(LakeError, match="same key"):
-        lake.upsert("topologies", [{"datacenter": "dc", "version": "v1"}] * 2)
+        lake.upsert("replays", [{"datacenter": "dc", "replay_id": "r1"}] * 2)
