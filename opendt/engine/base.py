@@ -36,6 +36,9 @@ class EngineOptions:
         failures, checkpoints: OpenDC's failure and checkpoint model objects, or None.
         max_failures: failures after which a task is terminated.
         seed: seed of every random choice.
+        occupancy_knots: utilisation levels of ``Occupancy``, at least 2; 0 for no occupancy.
+        exact: follow OpenDC's update procedure step by step (SEMANTICS 6), quirks included. The native engine does so
+            by itself where the closed form would not give the same results; asking for it costs time.
     """
 
     sample_interval_ms: int = 30_000
@@ -47,6 +50,8 @@ class EngineOptions:
     checkpoints: dict[str, Any] | None = None
     max_failures: int = 10
     seed: int = 0
+    occupancy_knots: int = 129
+    exact: bool = False
 
 
 @runtime_checkable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -13,6 +14,15 @@ from opendt.settings import OpenDCSettings
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("OPENDT_SHARED", ROOT.parent / "shared"))
 HERE = Path(__file__).parent
+
+# Helpers under names of their own, so that tests can import them whatever the import mode.
+for _name in ("worlds",):
+    _spec = importlib.util.spec_from_file_location(f"engine_{_name}", HERE / f"{_name}.py")
+    assert _spec is not None
+    assert _spec.loader is not None
+    _module = importlib.util.module_from_spec(_spec)
+    sys.modules[_spec.name] = _module
+    _spec.loader.exec_module(_module)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,216 @@
+"""From the rows of kernels to result tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+from opendt.engine.base import Occupancy, SimulationResult
+from opendt.engine.native import tables, world
+from opendt.engine.native.layout import Site, site_of
+from opendt.engine.native.session import Session
+from opendt.engine.native.state import NativeState
+
+_TASK_STATES = pa.array(world.STATE_NAMES, pa.string())
+
+
+@dataclass(slots=True)
+class Rows:
+    """Output blocks of one call, each cut to what was used when it is read."""
+
+    blocks: list[world.Output] = field(default_factory=list)
+
+    def add(self, out: world.Output) -> None:
+        self.blocks.append(out)
+
+    def column(self, name: str, kind: int) -> Any:
+        """A column over all blocks; ``kind`` is the position of its count in ``used``."""
+        parts = [getattr(b, name)[: b.used[kind]] for b in self.blocks]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def line(self, name: str, line: int, kind: int) -> Any:
+        """One line of a two-dimensional column group over all blocks."""
+        parts = [getattr(b, name)[line, : b.used[kind]] for b in self.blocks]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+SAMPLES, HOSTS, TASKS, EVENTS = 0, 1, 2, 3
+
+
+def result_of(state: NativeState, session: Session | None, rows: Rows, end_ms: int | None) -> SimulationResult:
+    """Tables and totals of a call that brought ``state`` to ``end_ms``; empty ones without a session."""
+    site = site_of(state.topology)
+    if session is None or end_ms is None:
+        return _nothing(state)
+    clock = session.clock
+    before_j, before_g = totals(state.arrays["clusters"], _sim_until(state))
+    after_j, after_g = totals(session.clusters, end_ms - (state.origin_ms or 0))
+    return SimulationResult(
+        power_source=_power_source(state, site, rows),
+        host=_host(state, site, session, rows),
+        service=_service(state, rows),
+        task=_task(state, session, rows) if state.options.task_rows else None,
+        task_events=_events(state, site, session, rows),
+        occupancy=_occupancy(state, site, rows) if state.options.occupancy_knots else None,
+        energy_j=after_j - before_j,
+        carbon_g=after_g - before_g,
+        tasks_started=int(clock[world.STARTED_CALL]),
+        tasks_completed=int(clock[world.COMPLETED_CALL]),
+        tasks_terminated=int(clock[world.TERMINATED_CALL]),
+        tasks_running=int(clock[world.ACTIVE]),
+        tasks_waiting=int(clock[world.QUEUE_TAIL] - clock[world.QUEUE_HEAD] + clock[world.WAITING_PARENTS]),
+    )
+
+
+def totals(c: Any, until: int) -> tuple[float, float]:
+    """Energy [J] and emission [g] of all clusters from the beginning to simulated time ``until`` [ms]."""
+    rest_j = c["power_w"] * np.maximum(until - c["since_ms"], 0) * 0.001
+    grams = c["total_g"] + c["intensity"] * (c["piece_j"] + rest_j) / 3.6e6
+    return float((c["total_j"] + rest_j).sum()), float(grams.sum())
+
+
+def _sim_until(state: NativeState) -> int:
+    return 0 if state.until_ms is None or state.origin_ms is None else state.until_ms - state.origin_ms
+
+
+def _nothing(state: NativeState) -> SimulationResult:
+    return SimulationResult(
+        power_source=tables.POWER_SOURCE.empty_table(),
+        host=tables.HOST.empty_table(),
+        service=tables.SERVICE.empty_table(),
+        task=tables.TASK.empty_table() if state.options.task_rows else None,
+        task_events=tables.EVENTS.empty_table(),
+        occupancy=None,
+        energy_j=0.0,
+        carbon_g=0.0,
+        tasks_started=0,
+        tasks_completed=0,
+        tasks_terminated=0,
+        tasks_running=0,
+        tasks_waiting=0,
+    )
+
+
+def _power_source(state: NativeState, site: Site, rows: Rows) -> pa.Table:
+    sample_ms, source = rows.column("sample_ms", SAMPLES), rows.column("source", SAMPLES)
+    n, clusters = source.shape[:2]
+    at = np.repeat(sample_ms, clusters)
+    flat = source.reshape(n * clusters, 4)
+    columns = {
+        "timestamp": at,
+        "timestamp_absolute": at + state.origin_ms,
+        "source_name": tables.repeated_text(site.source_names, n),
+        "cluster_name": tables.repeated_text(site.cluster_names, n),
+        "power_draw": flat[:, 0],
+        "energy_usage": flat[:, 1],
+        "carbon_intensity": flat[:, 2],
+        "carbon_emission": flat[:, 3],
+    }
+    return tables.build(tables.POWER_SOURCE, n * clusters, columns)
+
+
+def _service(state: NativeState, rows: Rows) -> pa.Table:
+    at, counts = rows.column("sample_ms", SAMPLES), rows.column("service", SAMPLES)
+    names = tables.SERVICE.names[2:]
+    columns = {name: counts[:, i] for i, name in enumerate(names)}
+    return tables.build(
+        tables.SERVICE, len(at), {"timestamp": at, "timestamp_absolute": at + state.origin_ms, **columns}
+    )
+
+
+def _host(state: NativeState, site: Site, session: Session, rows: Rows) -> pa.Table:
+    at = rows.line("host_int", 0, HOSTS)
+    hosts = session.hosts
+    h = len(hosts)
+    if len(at) == 0 or h == 0:
+        return tables.HOST.empty_table()
+    blocks = len(at) // h
+    times = at[::h]
+    since = np.concatenate([state.arrays["clock"][[world.HOST_ROWS_AT]], times[:-1]])
+    uptime = np.repeat(times - since, h)
+    usage = rows.line("host_float", 0, HOSTS)
+    capacity = np.tile(hosts["capacity_mhz"].astype(np.float32), blocks)
+    clusters = [site.cluster_names[c] for c in hosts["cluster"]]
+    columns = {
+        "timestamp": at,
+        "timestamp_absolute": at + state.origin_ms,
+        "host_name": tables.repeated_text(state.host_names, blocks),
+        "cluster_name": tables.repeated_text(clusters, blocks),
+        "core_count": np.tile(hosts["cores"].astype(np.int32), blocks),
+        "mem_capacity": np.tile(hosts["memory_mib"], blocks),
+        "tasks_running": rows.line("host_int", 1, HOSTS),
+        "cpu_capacity": capacity,
+        "cpu_usage": usage,
+        "cpu_demand": rows.line("host_float", 1, HOSTS),
+        "cpu_utilization": usage / capacity,
+        "cpu_time_active": rows.line("host_int", 2, HOSTS),
+        "cpu_time_idle": rows.line("host_int", 3, HOSTS),
+        "cpu_time_steal": rows.line("host_int", 4, HOSTS),
+        "power_draw": rows.line("host_float", 2, HOSTS),
+        "energy_usage": rows.line("host_float", 3, HOSTS),
+        "embodied_carbon": uptime * tables.EMBODIED_G_PER_MS,
+        "uptime": uptime,
+        "boot_time": state.origin_ms,
+    }
+    return tables.build(tables.HOST, len(at), columns)
+
+
+def _task(state: NativeState, session: Session, rows: Rows) -> pa.Table:
+    at, slot, code, host = (rows.line("task_int", line, TASKS) for line in range(4))
+    tasks = session.tasks
+    running = code == world.RUNNING
+    capacity = np.append(session.hosts["capacity_mhz"], 0.0)
+    columns = {
+        "timestamp": at,
+        "timestamp_absolute": at + state.origin_ms,
+        "task_id": tasks["id"][slot],
+        "task_name": tables.text_column(session.names, slot),
+        "host_name": tables.text_column(state.host_names, host),
+        "mem_capacity": tasks["mem_mib"][slot],
+        "cpu_count": tasks["cpu_count"][slot],
+        "cpu_limit": np.where(running, capacity[host], 0.0),
+        "cpu_usage": rows.line("task_float", 0, TASKS),
+        "cpu_demand": rows.line("task_float", 1, TASKS),
+        "cpu_time_active": rows.line("task_int", 4, TASKS),
+        "cpu_time_steal": rows.line("task_int", 5, TASKS),
+        "uptime": rows.line("task_int", 6, TASKS),
+        "schedule_time": tables.nullable(rows.line("task_int", 7, TASKS)),
+        "submission_time": tasks["submit_ms"][slot],
+        "finish_time": tables.nullable(rows.line("task_int", 8, TASKS)),
+        "task_state": _TASK_STATES.take(pa.array(code)),
+    }
+    schema = tables.TASK
+    if len(tasks) and np.abs(tasks["id"]).max() > np.iinfo(np.int32).max:
+        schema = schema.set(2, pa.field("task_id", pa.int64(), nullable=False))
+    return tables.build(schema, len(at), columns)
+
+
+def _events(state: NativeState, site: Site, session: Session, rows: Rows) -> pa.Table:
+    slot, kind, at, host = (rows.line("event", line, EVENTS) for line in range(4))
+    clusters = np.append(session.hosts["cluster"], -1)
+    none = pa.array(host < 0)
+    missing = pa.scalar(None, pa.string())
+    columns = {
+        "task_id": session.tasks["id"][slot],
+        "task_name": tables.text_column(session.names, slot),
+        "event": pa.array(world.EVENT_NAMES, pa.string()).take(pa.array(kind)),
+        "time_ms": at + state.origin_ms,
+        "host_name": pa.compute.if_else(none, missing, tables.text_column(state.host_names, host)),
+        "cluster_name": pa.compute.if_else(none, missing, tables.text_column(site.cluster_names, clusters[host])),
+    }
+    return tables.build(tables.EVENTS, len(slot), columns)
+
+
+def _occupancy(state: NativeState, site: Site, rows: Rows) -> Occupancy:
+    return Occupancy(
+        timestamp_ms=rows.column("sample_ms", SAMPLES) + state.origin_ms,
+        knots=np.linspace(0.0, 1.0, state.options.occupancy_knots),
+        groups=site.groups,
+        weights=rows.column("weights", SAMPLES),
+        mean_weights=rows.column("mean_weights", SAMPLES),
+        active_hosts=rows.column("active_hosts", SAMPLES),
+    )

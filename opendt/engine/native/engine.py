@@ -1,0 +1,176 @@
+"""The native engine: OpenDC's semantics on arrays, window by window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from opendt.engine.base import EngineOptions, EngineState, SimulationResult
+from opendt.engine.native import kernels, world
+from opendt.engine.native.collect import Rows, result_of
+from opendt.engine.native.compiled import is_ready
+from opendt.engine.native.fidelity import reason_for_exact
+from opendt.engine.native.layout import site_of
+from opendt.engine.native.session import Session, close_session, fresh_arrays, new_output, open_session
+from opendt.engine.native.state import NativeState, state_from_bytes
+from opendt.engine.native.topology_change import change_topology, drop_empty_hosts
+from opendt.errors import ConfigError, EngineError
+from opendt.models.telemetry import CarbonTrace, no_carbon
+from opendt.models.topology import Topology
+from opendt.models.workload import Workload
+
+
+class NativeEngine:
+    """Simulates with compiled kernels; see ``opendt.engine.base.Engine`` for the contract.
+
+    Args:
+        progress: called with a short sentence before something slow happens (compiling kernels on first use).
+    """
+
+    name = "native"
+    version = "1"
+
+    def __init__(self, progress: Callable[[str], None] | None = None) -> None:
+        self.progress = progress or (lambda _: None)
+
+    def start(self, topology: Topology, options: EngineOptions, carbon: CarbonTrace | None = None) -> NativeState:
+        """A state before the first task.
+
+        Raises ``TopologyError`` or ``ConfigError`` for what this engine cannot simulate.
+        """
+        _check(options)
+        reason = reason_for_exact(topology, options)
+        if reason is not None:
+            raise ConfigError(
+                f"{reason}: the native engine cannot simulate this yet. Use --engine opendc.", reason=reason
+            )
+        state = NativeState(
+            topology=topology,
+            options=options,
+            carbon=carbon or no_carbon(),
+            origin_ms=None,
+            until_ms=None,
+            names=(),
+            host_names=site_of(topology).host_names,
+            arrays={},
+        )
+        return replace(state, arrays=fresh_arrays(state))
+
+    def advance(
+        self, state: EngineState, arrived: Workload, until_ms: int | None
+    ) -> tuple[NativeState, SimulationResult]:
+        """Simulate up to ``until_ms`` (epoch ms, exclusive; None = to the end) with newly arrived work.
+
+        Tasks whose submission lies before the state's time are submitted at that time. Raises ``EngineError`` when a
+        running task needs a fragment that has not arrived, when a task id is live twice, and when tasks wait for what
+        can never happen.
+        """
+        state = _own(state)
+        if state.origin_ms is None:
+            runnable = arrived.tasks.submission_ms[arrived.tasks.fragment_count > 0]
+            if len(runnable) == 0:
+                return state, result_of(state, None, Rows(), state.until_ms)
+            state = replace(state, origin_ms=int(runnable.min()))
+        assert state.origin_ms is not None
+        begin = state.origin_ms if state.until_ms is None else state.until_ms
+        if until_ms is not None and until_ms < begin:
+            raise EngineError(
+                f"cannot simulate until {until_ms} ms: the state is already at {begin} ms.",
+                engine=self.name, reason="time runs backwards", until_ms=until_ms, now_ms=begin,
+            )  # fmt: skip
+        session = open_session(state, arrived, until_ms)
+        if until_ms is None and not _anything_left(session):
+            return state, result_of(state, None, Rows(), state.until_ms)
+        rows = self._run(state, session, until_ms)
+        end = until_ms if until_ms is not None else state.origin_ms + int(session.clock[world.NOW])
+        result = result_of(state, session, rows, end)
+        return drop_empty_hosts(close_session(state, session, end)), result
+
+    def with_topology(self, state: EngineState, topology: Topology) -> NativeState:
+        """The state under another topology; see ``topology_change.change_topology``."""
+        return change_topology(_own(state), topology)
+
+    def state_from_bytes(self, data: bytes) -> NativeState:
+        """Inverse of ``NativeState.to_bytes``."""
+        return state_from_bytes(data)
+
+    def _run(self, state: NativeState, session: Session, until_ms: int | None) -> Rows:
+        if not is_ready(kernels.run):
+            self.progress("compiling kernels (once per installation)")
+        rows = Rows()
+        tasks = session.tasks
+        if session.clock[world.RESHARE]:
+            begin = (state.until_ms or 0) - (state.origin_ms or 0)
+            kernels.reshare(session.clock, session.hosts, tasks, session.scratch, begin)
+        while True:
+            out = new_output(session, 4 * len(tasks) + 8, until_ms)
+            status = kernels.run(
+                session.clock, session.hosts, tasks, session.clusters, session.tree, session.scratch, session.trace,
+                out,
+            )  # fmt: skip
+            rows.add(out)
+            if status != world.FULL:
+                break
+        if status == world.MISSING_FRAGMENT:
+            _raise_missing(state, session)
+        if status == world.STUCK:
+            _raise_stuck(state, session)
+        return rows
+
+
+def _own(state: EngineState) -> NativeState:
+    if not isinstance(state, NativeState):
+        raise EngineError(
+            f"a {type(state).__name__} is not a state of the native engine. Resume with the engine that wrote it.",
+            engine="native", reason="foreign state",
+        )  # fmt: skip
+    return state
+
+
+def _check(options: EngineOptions) -> None:
+    if options.sample_interval_ms <= 0:
+        raise ConfigError(f"sample interval is {options.sample_interval_ms} ms; must be above 0.")
+    if options.occupancy_knots < 0 or options.occupancy_knots == 1:
+        raise ConfigError(f"occupancy_knots is {options.occupancy_knots}; must be 0 or at least 2.")
+    if options.host_every < 0:
+        raise ConfigError(f"host_every is {options.host_every}; must be 0 or more.")
+
+
+def _anything_left(session: Session) -> bool:
+    return bool(np.any(session.tasks["finish_ms"] < 0))
+
+
+def _raise_missing(state: NativeState, session: Session) -> None:
+    slot = int(session.clock[world.FAULT])
+    name, taken = session.names[slot], int(session.tasks["taken"][slot])
+    raise EngineError(
+        f"task {name} needs fragment {taken + 1} of {session.tasks['fragments'][slot]} at "
+        f"{_epoch(state, session)} ms, but it has not arrived. Send fragments no later than they begin, or state a "
+        "smaller fragment_count.",
+        engine="native", reason="missing fragment", task=name, fragment=taken,
+    )  # fmt: skip
+
+
+def _raise_stuck(state: NativeState, session: Session) -> None:
+    clock, tasks = session.clock, session.tasks
+    if clock[world.QUEUE_HEAD] < clock[world.QUEUE_TAIL]:
+        slot = int(session.scratch.queue[clock[world.QUEUE_HEAD]])
+        why = (
+            f"needs {tasks['cpu_count'][slot]} cores and {tasks['mem_mib'][slot]} MiB, which no single host offers, "
+            f"although some have the cores (up to {session.trace.limits[0]}), some the memory "
+            f"(up to {session.trace.limits[1]})"
+        )
+    else:
+        slot = int(np.flatnonzero(tasks["state"] == world.BLOCKED)[0])
+        why = "waits for a parent that never completes"
+    raise EngineError(
+        f"the run can never end: task {session.names[slot]} {why}. OpenDC would sample for ever. "
+        "Change the topology or remove the task.",
+        engine="native", reason="stuck", task=session.names[slot],
+    )  # fmt: skip
+
+
+def _epoch(state: NativeState, session: Session) -> int:
+    return int(session.clock[world.NOW]) + (state.origin_ms or 0)
