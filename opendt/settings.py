@@ -178,8 +178,12 @@ class OptimizeSettings(Section):
     max_growth_ratio: float = Field(
         1.0, ge=1.0, le=10.0, description="Most hosts, cores and speed per host type relative to the present ones."
     )
-    peak_headroom_ratio: float = Field(
-        1.0, ge=0.0, le=10.0, description="Least cores of a proposal relative to the peak of cores in use; 0 turns off."
+    peak_headroom_ratio: float | None = Field(
+        None,
+        ge=0.0,
+        le=10.0,
+        description="Least cores of a proposal relative to the peak of cores in use; null: 1, or 0 where a runtime or "
+        "queue delay target bounds the waiting.",
     )
     speed_power_exponent: float = Field(
         2.0, ge=0.0, le=3.0, description="How a host's dynamic power follows its core speed (power of the ratio)."

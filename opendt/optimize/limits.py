@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from opendt.models.topology import HostType, Topology
 from opendt.models.workload import Workload
 from opendt.optimize.outcome import Outcome
-from opendt.settings import OptimizeSettings
+from opendt.settings import OptimizeSettings, SloSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,9 @@ class Limits:
         return problems
 
 
-def make_limits(base: Topology, baseline: Outcome, workload: Workload, settings: OptimizeSettings) -> Limits:
+def make_limits(
+    base: Topology, baseline: Outcome, workload: Workload, settings: OptimizeSettings, slo: SloSettings
+) -> Limits:
     """The limits that follow from the settings, the workload and what the baseline needed at its peak.
 
     A peak above the present cores (it cannot be, unless hosts are overcommitted) does not ask for more than there are.
@@ -80,11 +82,18 @@ def make_limits(base: Topology, baseline: Outcome, workload: Workload, settings:
     runnable = workload.tasks.cpu_count[workload.runnable]
     cores = [host.cores for host in _hosts(base)]
     largest = int(runnable[runnable <= max(cores)].max(initial=0))
-    peak = math.ceil(baseline.peak_cores * settings.peak_headroom_ratio)
+    peak = math.ceil(baseline.peak_cores * _headroom(settings, slo))
     return Limits(
         base, frozenset(settings.fixed_hosts), settings.max_hosts, settings.max_growth_ratio,
         min(peak, base.core_count), largest,
     )  # fmt: skip
+
+
+def _headroom(settings: OptimizeSettings, slo: SloSettings) -> float:
+    """Without a target that bounds waiting, a search would let tasks queue for ever to save energy."""
+    if settings.peak_headroom_ratio is not None:
+        return settings.peak_headroom_ratio
+    return 1.0 if slo.runtime_h is None and slo.queue_delay_s is None else 0.0
 
 
 def _hosts(topology: Topology) -> list[HostType]:

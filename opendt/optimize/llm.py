@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from opendt.optimize.limits import Limits, make_limits
+from opendt.optimize.limits import Limits
 from opendt.optimize.llm_schema import (
     SYSTEM,
     Answer,
@@ -120,7 +120,7 @@ def by_llm(
     trials = Trials(problem, budget)
     if not llm.api_key.get_secret_value():
         return fallback().but(fallback_reason="no API key is set (llm.api_key)"), trials
-    limits = make_limits(problem.topology, problem.baseline.outcome, problem.evaluator.workload, problem.settings)
+    limits = problem.limits
     user = prompt(problem, limits, budget - 1, history or [])
     messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": user}]
     talk = Conversation(llm, messages, started + llm.deadline_s)

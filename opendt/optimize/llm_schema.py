@@ -137,7 +137,7 @@ def prompt(problem: Problem, limits: Limits, budget: int, history: list[dict[str
         "weights": slo.weights,
         "present_result": described(problem.baseline.outcome),
         "workload": _workload_shape(problem),
-        "host_types": _hosts(problem.topology, limits),
+        "host_types": _hosts(problem.model, limits),
         "limits": {
             "max_hosts": limits.max_hosts,
             "min_cores_in_all": limits.min_cores,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -57,9 +57,10 @@ class Evaluation:
         return f"{text} ({low:.4g} to {high:.4g} with 90 %)"
 
 
-def compare(baseline: Outcome, outcome: Outcome, slo: SloSettings) -> Evaluation:
-    """An evaluation without uncertainty."""
-    return Evaluation(baseline, outcome, score(outcome, slo), score(baseline, slo), tuple(checks(outcome, slo)))
+def compare(baseline: Outcome, outcome: Outcome, slo: SloSettings, targets: SloSettings | None = None) -> Evaluation:
+    """An evaluation without uncertainty: scored with ``slo``, checked against ``targets`` where they differ."""
+    found = tuple(checks(outcome, targets or slo))
+    return Evaluation(baseline, outcome, score(outcome, slo), score(baseline, slo), found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class Proposal:
             so it takes effect when the scheduler (or the next run's ``engine.allocation``) is set to it.
         evaluation: what simulation says; None when nothing could be simulated (``details`` says why).
         fallback_reason: why this strategy had to stand in for the one asked for.
+        base_version: version of the topology it changes.
         simulations, duration_s: what it cost to find.
         details: strategy-specific facts.
     """
@@ -86,6 +88,7 @@ class Proposal:
     allocation: dict[str, Any] | None = None
     evaluation: Evaluation | None = None
     fallback_reason: str | None = None
+    base_version: str = ""
     simulations: int = 0
     duration_s: float = 0.0
     details: dict[str, Any] = field(default_factory=dict)
@@ -99,12 +102,13 @@ def propose(
     strategy: str, base: Topology, changes: Mapping[str, Any], reasons: tuple[str, ...], **facts: Any
 ) -> Proposal:
     """A checked proposal; raises ``TopologyError`` when the changes do not fit the base topology."""
-    return Proposal(strategy, apply_changes(base, changes), canonical(base, changes), reasons, **facts)
+    topology = apply_changes(base, changes)
+    return Proposal(strategy, topology, canonical(base, changes), reasons, base_version=base.version, **facts)
 
 
 def no_op(base: Topology, reason: str = "keep the topology as it is") -> Proposal:
     """The proposal to change nothing, which every other one is shown beside."""
-    return Proposal(NO_OP, base, {}, (reason,))
+    return Proposal(NO_OP, base, {}, (reason,), base_version=base.version)
 
 
 def proposal_id(run_id: str, window_index: int | None, proposal: Proposal) -> str:
@@ -158,6 +162,20 @@ def to_row(
     }
 
 
+def to_rows(proposals: Iterable[Proposal], **where: Any) -> list[dict[str, Any]]:
+    """Rows of several proposals of one step, each identifier once.
+
+    Where the rules stand in for another strategy beside their own proposal, the row with the reason stays.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for proposal in proposals:
+        row = to_row(proposal, **where)
+        known = rows.get(row["proposal_id"])
+        if known is None or known["fallback_reason"] is None:
+            rows[row["proposal_id"]] = row
+    return list(rows.values())
+
+
 def _all_changes(proposal: Proposal) -> dict[str, Any]:
     extra = {} if proposal.allocation is None else {"allocation": proposal.allocation}
     return proposal.changes | extra
@@ -173,13 +191,14 @@ def _energy_band(evaluation: Evaluation | None) -> tuple[float | None, float | N
 
 def _details(proposal: Proposal) -> dict[str, Any]:
     evaluation = proposal.evaluation
+    details = proposal.details | {"base_version": proposal.base_version}
     if evaluation is None:
-        return proposal.details
+        return details
     slos = [
         {"metric": c.metric, "target": c.target, "actual": c.actual, "met": c.met, "delta_ratio": c.delta_ratio}
         for c in evaluation.checks
     ]
-    return proposal.details | {
+    return details | {
         "effect": evaluation.in_words(),
         "meets_slos": evaluation.meets_slos,
         "slos": slos,

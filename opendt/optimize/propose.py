@@ -7,7 +7,7 @@ from typing import Any
 
 from opendt.models.topology import Topology
 from opendt.optimize.outcome import Outcome
-from opendt.optimize.proposal import Proposal, no_op, propose, to_row
+from opendt.optimize.proposal import Proposal, no_op, propose, to_rows
 from opendt.optimize.rules import advise
 from opendt.optimize.strategies import idle, run_strategy
 from opendt.optimize.trials import Problem
@@ -50,8 +50,7 @@ def propose_at_end(
     else:
         assert outcome is not None
         proposals = _from_totals(topology, slo, outcome)
-    where = {"run_id": run_id, "datacenter": datacenter, "window_index": window_index, "created_ms": created_ms}
-    return [to_row(proposal, **where) for proposal in proposals]  # type: ignore[arg-type]
+    return to_rows(proposals, run_id=run_id, datacenter=datacenter, window_index=window_index, created_ms=created_ms)
 
 
 def _from_totals(topology: Topology, slo: SloSettings, outcome: Outcome) -> list[Proposal]:

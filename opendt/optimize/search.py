@@ -11,7 +11,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from opendt.optimize.changes import apply_changes
-from opendt.optimize.limits import make_limits
 from opendt.optimize.objective import rank_key
 from opendt.optimize.proposal import Proposal
 from opendt.optimize.space import Point, Space, make_space
@@ -19,7 +18,8 @@ from opendt.optimize.trials import Problem, Trial, Trials, conclude
 
 VIOLATION_WEIGHT = 10.0  # how much a unit of shortfall outweighs a unit of score
 FAILED_VALUE = 100.0  # what the model behind the Bayesian sampler is told of a point without result
-MODEL_POINTS = 100  # beyond, the model answers only every n-th time, and is no Gaussian process
+MODEL_POINTS = 25  # of a budget that the model chooses; between them come neighbours of the best
+GP_MOST_POINTS = 100  # beyond, the model is extra trees: a Gaussian process grows too slow
 REDRAWS = 30
 
 
@@ -71,7 +71,7 @@ class BayesianSampler:
                 Categorical(list(range(len(d.values)))) if d.kind == "allocation" else Integer(0, len(d.values) - 1)
                 for d in space.dimensions
             ],
-            base_estimator="GP" if budget <= MODEL_POINTS else "ET",
+            base_estimator="GP" if budget <= GP_MOST_POINTS else "ET",
             n_initial_points=min(max(3, budget // 5), 20),
             random_state=seed,
             acq_func="EI",
@@ -140,8 +140,7 @@ def search(name: str, problem: Problem, budget: int) -> tuple[Proposal, Trials]:
     The same problem, budget and seed give the same proposal. Points already tried or beyond the limits cost nothing.
     """
     started = time.monotonic()
-    limits = make_limits(problem.topology, problem.baseline.outcome, problem.evaluator.workload, problem.settings)
-    space = make_space(problem.topology, limits, problem.settings)
+    space = make_space(problem.model, problem.limits, problem.settings)
     trials = Trials(problem, budget)
     if space.dimensions:
         _explore(make_sampler(name, space, problem.settings.seed, budget), space, trials)

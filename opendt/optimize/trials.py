@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from opendt.errors import EngineError, InputError, TopologyError
-from opendt.models.topology import PowerModel, Topology
+from opendt.models.topology import Topology
 from opendt.optimize.changes import apply_changes, canonical
 from opendt.optimize.evaluate import Evaluator, Failed, Simulated
+from opendt.optimize.limits import Limits, make_limits
 from opendt.optimize.objective import rank_key, with_reference
 from opendt.optimize.proposal import Evaluation, Proposal, compare
-from opendt.optimize.uncertainty import saving_band
+from opendt.optimize.uncertainty import NO_EVIDENCE, Evidence, saving_band
 from opendt.settings import OptimizeSettings, SloSettings
-
-PowerModels = tuple[PowerModel, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,31 +24,33 @@ class Problem:
 
     Attributes:
         topology: the topology in force; every proposal is a change of it.
-        baseline: its simulation on the workload.
+        model: the same with the power parameters last calibrated; what is simulated. Equal without a calibration.
+        baseline: the model's simulation on the workload.
         evaluator: simulates variants on the same workload.
-        slo: objectives; where none is given, the baseline itself is the reference.
-        settings: what may vary, limits and seeds.
-        ensemble: power models (one per host type each) that explain the measurements about equally well.
-        ensemble_source: where they come from, in words.
+        targets: objectives as given; they decide what is met.
+        slo: objectives to score with; where none is given, the baseline itself is the reference.
+        settings: what may vary, and seeds.
+        limits: what every proposal must respect.
+        evidence: what measurements say about the power model, for the band of a saving.
     """
 
     topology: Topology
+    model: Topology
     baseline: Simulated
     evaluator: Evaluator
+    targets: SloSettings
     slo: SloSettings
     settings: OptimizeSettings
-    ensemble: tuple[PowerModels, ...] = ()
-    ensemble_source: str = ""
+    limits: Limits
+    evidence: Evidence = NO_EVIDENCE
 
     def evaluation(self, variant: Simulated) -> Evaluation:
-        """A simulated variant beside the baseline, with the band of its saving where the ensemble gives one."""
-        found = compare(self.baseline.outcome, variant.outcome, self.slo)
-        band = saving_band(self.baseline, variant, self.ensemble)
+        """A simulated variant beside the baseline, with the band of its saving where there is evidence for one."""
+        found = compare(self.baseline.outcome, variant.outcome, self.slo, self.targets)
+        band = saving_band(self.baseline, variant, self.evidence)
         if band is None:
             return found
-        return Evaluation(
-            found.baseline, found.outcome, found.score, found.baseline_score, found.checks, *band, self.ensemble_source
-        )
+        return replace(found, saving_low_kwh=band[0], saving_high_kwh=band[1], band_source=self.evidence.source)
 
 
 def make_problem(
@@ -57,17 +58,24 @@ def make_problem(
     evaluator: Evaluator,
     slo: SloSettings,
     settings: OptimizeSettings,
-    ensemble: tuple[PowerModels, ...] = (),
-    ensemble_source: str = "",
+    *,
+    model: Topology | None = None,
+    evidence: Evidence = NO_EVIDENCE,
 ) -> Problem:
-    """The problem, its baseline simulated. Raises ``EngineError`` when the baseline itself cannot be simulated."""
-    baseline = evaluator.run(topology)
+    """The problem, its baseline simulated.
+
+    ``model`` and ``evidence`` come from ``opendt.optimize.evidence.calibrated``. Raises ``EngineError`` when the
+    baseline itself cannot be simulated.
+    """
+    simulated = model or topology
+    baseline = evaluator.run(simulated)
     if isinstance(baseline, Failed):
         raise EngineError(
             f"the topology in force cannot be simulated on this workload: {baseline.reason}", reason=baseline.reason
         )
+    limits = make_limits(simulated, baseline.outcome, evaluator.workload, settings, slo)
     reference = with_reference(slo, baseline.outcome)
-    return Problem(topology, baseline, evaluator, reference, settings, ensemble, ensemble_source)
+    return Problem(topology, simulated, baseline, evaluator, slo, reference, settings, limits, evidence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +113,7 @@ class Trials:
     def _attempt(self, changes: dict[str, Any], allocation: dict[str, Any] | None) -> Trial:
         number = len(self.tried)
         try:
-            topology = apply_changes(self.problem.topology, changes)
+            topology = apply_changes(self.problem.model, changes)
         except TopologyError as error:
             return Trial(number, changes, allocation, None, error.message)
         exact = canonical(self.problem.topology, changes)
@@ -133,8 +141,10 @@ class Trials:
 def proposal_of(trials: Trials, trial: Trial, strategy: str, reasons: tuple[str, ...], **facts: Any) -> Proposal:
     """The proposal to do what an attempt tried; the attempt must have been simulated."""
     assert trial.simulated is not None
+    base = trials.problem.topology
     return Proposal(
-        strategy, trial.simulated.topology, trial.changes, reasons, allocation=trial.allocation,
+        strategy, apply_changes(base, trial.changes), trial.changes, reasons, base_version=base.version,
+        allocation=trial.allocation,
         evaluation=trials.problem.evaluation(trial.simulated), simulations=len(trials.tried), **facts,
     )  # fmt: skip
 
@@ -159,6 +169,7 @@ def conclude(
     if best is None or not trials.improves(best):
         return Proposal(
             strategy, trials.problem.topology, {}, (otherwise, "nothing tried beats the present topology"),
+            base_version=trials.problem.topology.version,
             evaluation=baseline_evaluation(trials.problem), simulations=len(trials.tried),
             duration_s=time.monotonic() - started, details=facts,
         )  # fmt: skip
@@ -169,4 +180,4 @@ def conclude(
 def baseline_evaluation(problem: Problem) -> Evaluation:
     """The baseline beside itself: saves exactly nothing."""
     outcome = problem.baseline.outcome
-    return compare(outcome, outcome, problem.slo)
+    return compare(outcome, outcome, problem.slo, problem.targets)

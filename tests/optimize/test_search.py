@@ -23,7 +23,7 @@ ALL = ["hosts", "cores", "speed", "power_cap", "allocation"]
 def _space(world=None, peak=40, **settings):
     settings = OptimizeSettings(**({"vary": ALL} | settings))
     world = world or topology(10, 4)
-    limits = make_limits(world, outcome(peak_cores=peak), workload(cores=8), settings)
+    limits = make_limits(world, outcome(peak_cores=peak), workload(cores=8), settings, SloSettings())
     return make_space(world, limits, settings)
 
 
@@ -62,6 +62,17 @@ def test_a_slower_core_draws_less_and_a_cap_limits_the_host():
     # dynamic 100 W * (1100/2100)^2 = 27.4 W, capped at 75 % of 127.4 W: 95.6 W is below idle, so it cannot bind there
     assert host.cpuPowerModel.maxPower <= 200
     assert host.cpu.coreSpeed <= 1100.0
+
+
+def test_a_target_that_bounds_waiting_replaces_the_capacity_for_the_peak():
+    def least(slo, **settings):
+        world = topology(10)
+        return make_limits(world, outcome(peak_cores=40), workload(), OptimizeSettings(**settings), slo).min_cores
+
+    assert least(SloSettings(energy_kwh=1)) == 40
+    assert least(SloSettings(runtime_h=1)) == 0
+    assert least(SloSettings(queue_delay_s=1)) == 0
+    assert least(SloSettings(runtime_h=1), peak_headroom_ratio=1.5) == 60
 
 
 @pytest.mark.parametrize("name", ["random", "bayesian"])

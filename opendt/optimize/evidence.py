@@ -1,0 +1,50 @@
+"""Evidence about the power model from the lake: what calibrations chose and how windows' energies compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from opendt.calibration.space import with_properties
+from opendt.errors import ConfigError, TopologyError
+from opendt.lake import Lake
+from opendt.models.topology import PowerModel, Topology
+from opendt.optimize.uncertainty import NO_EVIDENCE, Evidence
+from opendt.power.pricing import group_models, topology_groups
+
+RECENT = 48  # calibrations and windows looked at
+
+_CALIBRATIONS = """
+SELECT parameters_json, method FROM calibrations WHERE run_id = ? AND datacenter = ? AND published
+ORDER BY window_index DESC, created_ms DESC LIMIT ?"""
+_RATIOS = """
+SELECT energy_measured_j / energy_j AS ratio FROM windows
+WHERE run_id = ? AND datacenter = ? AND energy_measured_j > 0 AND energy_j > 0 AND calibration_id IS NOT NULL
+ORDER BY window_index DESC LIMIT ?"""
+
+
+def calibrated(lake: Lake, run_id: str, datacenter: str, topology: Topology) -> tuple[Topology, Evidence]:
+    """(topology with the power parameters last calibrated, evidence) of a run; as given where there is none.
+
+    Calibrations whose parameters are no topology properties are left out: they cannot price a changed topology.
+    """
+    rows = lake.rows(_CALIBRATIONS, [run_id, datacenter, RECENT])
+    fitted = [t for t in (_with_parameters(topology, row["parameters_json"]) for row in rows) if t is not None]
+    ratios = [float(row["ratio"]) for row in lake.rows(_RATIOS, [run_id, datacenter, RECENT])]
+    if not fitted and not ratios:
+        return topology, NO_EVIDENCE
+    groups = topology_groups(topology)
+    ensemble: tuple[tuple[PowerModel, ...], ...] = tuple(group_models(t, groups) for t in fitted)
+    source = f"{len(ensemble)} calibrations and {len(ratios)} windows of run {run_id}"
+    return (fitted[0] if fitted else topology), Evidence(ensemble, tuple(ratios), source)
+
+
+def _with_parameters(topology: Topology, parameters_json: str | None) -> Topology | None:
+    parameters: Any = orjson.loads(parameters_json or "{}")
+    if not isinstance(parameters, dict) or not parameters:
+        return None
+    try:
+        return with_properties(topology, parameters)
+    except (ConfigError, TopologyError):
+        return None
