@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
+from uuid import UUID
 
 from prefect import Flow
+from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from flows.parameters import Parameters
-from flows.server import reachable_api
+from flows.parameters import Parameters, RunParameters
+from flows.server import reachable_api, require_api
+from opendt.errors import InputError
 from opendt.settings import PrefectSettings
+from opendt.twin.run import new_run_id
 
 R = TypeVar("R")
 log = logging.getLogger("opendt.flows")
 
 
-def run(flow: Flow[[Any], R], params: Parameters, settings: PrefectSettings) -> R:
+def run_flow(flow: Flow[[Any], R], params: Parameters, settings: PrefectSettings) -> R:
     """Run a flow in this process.
 
     With a server (PREFECT_API_URL, the profile's, or the one that ``opendt up`` starts) it is a flow run like any
@@ -33,6 +39,71 @@ def run(flow: Flow[[Any], R], params: Parameters, settings: PrefectSettings) -> 
         return flow.fn(params)
     with temporary_settings({PREFECT_API_URL: url}):
         return flow(params)
+
+
+def run_remote(
+    deployment: str, params: RunParameters, settings: PrefectSettings, *, say: Callable[[str], None] = lambda text: None
+) -> dict[str, Any]:
+    """Start a deployment, wait for its end, and tell what became of it.
+
+    Args:
+        deployment: ``flow/deployment``.
+        params: paths are made absolute; a run id is chosen where there is none.
+        settings: where the server is, unless PREFECT_API_URL says.
+        say: told the address to watch the run at.
+
+    Returns:
+        ``run_id``, ``state``, ``message``, ``flow_run_id`` and ``url``.
+
+    Raises:
+        TransientError: no server answers.
+        InputError: the server does not know the deployment, or refuses the parameters.
+    """
+    from prefect.deployments import run_deployment
+    from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.utilities.urls import url_for
+
+    url = require_api(settings)
+    absolute = {
+        name: str(Path(value).resolve())
+        for name in ("trace", "topology", "config", "lake")
+        if (value := getattr(params, name, ""))
+    }
+    sent = params.model_copy(update=absolute | {"run_id": params.run_id or new_run_id("run")})
+    values = {"params": sent.model_dump(mode="json", exclude_defaults=True)}
+    with temporary_settings({PREFECT_API_URL: url}):
+        try:
+            started = run_deployment(deployment, parameters=values, timeout=0, as_subflow=False)
+        except ObjectNotFound:
+            raise InputError(
+                f"the Prefect server at {url} knows no deployment {deployment}. Start `opendt up`, or register the "
+                "deployments with `opendt deploy`."
+            ) from None
+        except PrefectHTTPStatusError as error:
+            raise InputError(f"the Prefect server refused the parameters: {error}.") from None
+        address = url_for(started) or ""
+        say(f"Started, watch it at {address}")
+        ended = _wait(started.id)
+    state = ended.state
+    return {
+        "run_id": sent.run_id,
+        "state": state.name if state else "Unknown",
+        "message": (state.message if state else None) or "",
+        "flow_run_id": str(ended.id),
+        "url": address,
+    }
+
+
+def _wait(flow_run_id: UUID) -> FlowRun:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        while True:
+            found = client.read_flow_run(flow_run_id)
+            if found.state is not None and found.state.is_final():
+                return found
+            time.sleep(1.0)
 
 
 def run_name(kind: str, of: str) -> Callable[[], str]:
@@ -53,8 +124,6 @@ def _run_id(given: Any) -> str:
 
 def default_run_id(kind: str) -> str:
     """A new run id. Inside a flow run it follows from that run, so that Retry in the UI resumes what it started."""
-    from opendt.twin.run import new_run_id
-
     started = flow_run.id
     return f"{kind}-{started[:13]}" if started else new_run_id(kind)
 

@@ -16,7 +16,7 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.flows import EntrypointType
 
-from opendt.errors import ConfigError, TransientError
+from opendt.errors import ConfigError
 from opendt.settings import Settings
 
 if TYPE_CHECKING:
@@ -157,14 +157,9 @@ def register(
     from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from flows.server import api_url, reachable_api
+    from flows.server import require_api
 
-    url = reachable_api(settings.prefect)
-    if url is None:
-        raise TransientError(
-            f"no Prefect server answers at {api_url(settings.prefect)}. Start one with `opendt up`, or set "
-            "PREFECT_API_URL to the address of one."
-        )
+    url = require_api(settings.prefect)
     with temporary_settings({PREFECT_API_URL: url}):
         with get_client(sync_client=True) as client:
             try:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from opendt.errors import ConfigError, TerminalError
+from opendt.errors import ConfigError, TerminalError, TransientError
 from opendt.settings import PrefectSettings
 from tasks.environment import server_environment
 
@@ -49,6 +49,17 @@ def reachable_api(settings: PrefectSettings) -> str | None:
         if url and version_at(url):
             return url
     return None
+
+
+def require_api(settings: PrefectSettings) -> str:
+    """Like ``reachable_api``. Raises ``TransientError`` when no server answers."""
+    url = reachable_api(settings)
+    if url is None:
+        raise TransientError(
+            f"no Prefect server answers at {api_url(settings)}. Start one with `opendt up`, or set PREFECT_API_URL to "
+            "the address of one."
+        )
+    return url
 
 
 def port_is_free(host: str, port: int) -> bool:

@@ -13,6 +13,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any, ParamSpec, TypeVar, overload
 
 from prefect import Task
@@ -52,12 +53,43 @@ def delays_s(retries: int, first_s: float = FIRST_DELAY_S) -> list[float]:
     return [min(first_s * 2**attempt, LONGEST_DELAY_S) for attempt in range(retries)]
 
 
+class Opaque:
+    """Hides a value from Prefect, which would walk through every list and dataclass in search of futures.
+
+    A window's batch and session hold tens of thousands of values: the walk cost more than the simulation.
+    """
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return type(self.value).__name__
+
+
+def _hidden(value: Any) -> Any:
+    return value if value is None or isinstance(value, str | int | float | Opaque) else Opaque(value)
+
+
+def _shown(value: Any) -> Any:
+    return value.value if isinstance(value, Opaque) else value
+
+
+def _unhiding(function: Callable[P, R]) -> Callable[P, R]:
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> R:
+        return function(*map(_shown, args), **{name: _shown(value) for name, value in kwargs.items()})
+
+    return call
+
+
 class Step(Task[P, R]):
     """A task that is also itself: outside a flow run it is its function, retried by the same rule."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if FlowRunContext.get() is not None:
-            return super().__call__(*args, **kwargs)
+            return super().__call__(*map(_hidden, args), **{name: _hidden(value) for name, value in kwargs.items()})
         first = self.retry_delay_seconds
         delays = list(first) if isinstance(first, list) else [float(first or 0.0)] * self.retries
         return retrying(lambda: self.fn(*args, **kwargs), delays, what=self.name)
@@ -86,7 +118,8 @@ def step(
 
     def decorate(inner: Callable[P, R]) -> Callable[P, R]:
         return Step(
-            inner, name=name or inner.__name__.replace("_", " "), task_run_name=run_name, timeout_seconds=timeout_s,
+            _unhiding(inner), name=name or inner.__name__.replace("_", " "), task_run_name=run_name,
+            timeout_seconds=timeout_s,
             retries=retries, retry_delay_seconds=delays_s(retries), retry_jitter_factor=JITTER,
             retry_condition_fn=is_transient, cache_policy=NO_CACHE, persist_result=False, tags=list(tags),
         )  # fmt: skip

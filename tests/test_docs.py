@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(scope="module")
 def generate():
     spec = importlib.util.spec_from_file_location("opendt_docs_generate", ROOT / "docs/generate.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -75,9 +76,9 @@ def test_experiment_files_hold_only_differences():
 def test_links_between_pages_lead_somewhere():
     broken = []
     for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
-        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
-            if "://" not in target and not target.startswith("mailto:") and not (page.parent / target).exists():
-                broken.append(f"{page.relative_to(ROOT)} → {target}")
+        targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
+        local = [t for t in targets if "://" not in t and not t.startswith("mailto:")]
+        broken += [f"{page.relative_to(ROOT)} → {t}" for t in local if not (page.parent / t).exists()]
     assert broken == []
 
 

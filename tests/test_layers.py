@@ -97,9 +97,9 @@ def test_only_settings_and_the_commands_read_the_environment():
     for path in SOURCES:
         if _name(path).startswith(allowed):
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv", "putenv"}:
-                found.append(f"{_name(path)}:{node.lineno} reads the environment")
+        attributes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)]
+        readers = [node for node in attributes if node.attr in {"environ", "getenv", "putenv"}]
+        found += [f"{_name(path)}:{node.lineno} reads the environment" for node in readers]
     assert found == []
 
 

@@ -31,6 +31,7 @@ def run(
     engine: Annotated[str | None, typer.Option(help="native or opendc.")] = None,
     calibration: Annotated[str | None, typer.Option(help="off, grid, bayesian or online.")] = None,
     optimize: Annotated[str | None, typer.Option(help="off, rules, bayesian, random, llm or tournament.")] = None,
+    remote: Annotated[bool, typer.Option("--remote", help="Have `opendt up` or a worker run it.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Replay a trace through Kafka, simulate it window by window, calibrate, and land everything in the lake.
@@ -51,7 +52,10 @@ def run(
         "run_id": run_id,
         "overrides": {name: value for name, value in overrides.items() if value is not None},
     }
-    _run(given, as_json)
+    if remote:
+        _run_remote(given, as_json)
+    else:
+        _run(given, as_json)
 
 
 @command
@@ -77,23 +81,42 @@ def demo(
     _run({"trace": str(folder), "lake": str(lake or "")}, as_json)
 
 
-def _run(given: dict[str, Any], as_json: bool) -> None:
+def _run_remote(given: dict[str, Any], as_json: bool) -> None:
+    from flows.runtime import run_remote
+    from opendt.errors import TerminalError
+
+    parameters = _parameters(given)
+    result = run_remote("pipeline/pipeline", parameters, parameters.settings().prefect, say=errors.print)
+    if as_json:
+        print_json(result)
+    else:
+        console.print(f"{result['state']}: run {result['run_id']}, {result['url']}", soft_wrap=True)
+    if result["state"].lower() != "completed":
+        raise TerminalError(f"the run ended as {result['state']}: {result['message']}", **result)
+
+
+def _parameters(given: dict[str, Any]) -> Any:
     from pydantic import ValidationError
 
+    from flows.parameters import PipelineParameters
     from opendt.errors import InputError
 
+    try:
+        return PipelineParameters(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"option {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def _run(given: dict[str, Any], as_json: bool) -> None:
     with _quiet_prefect():
-        from flows.parameters import PipelineParameters
         from flows.pipeline import pipeline
         from flows.progress import listening
+        from flows.runtime import run_flow
 
-        try:
-            parameters = PipelineParameters(**given)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise InputError(f"option {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        parameters = _parameters(given)
         with _progress(show=not as_json) as listen, listening(listen):
-            summary = pipeline(parameters)
+            summary = run_flow(pipeline, parameters, parameters.settings().prefect)
     if as_json:
         print_json(summary.to_dict())
     else:
@@ -102,8 +125,8 @@ def _run(given: dict[str, Any], as_json: bool) -> None:
 
 @contextmanager
 def _quiet_prefect() -> Iterator[None]:
-    """Prefect's own console logs would run through the progress bar; warnings and errors still show."""
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    """Prefect's console logs would run through the progress bar; warnings still show, and the UI has everything."""
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
     yield
 
 

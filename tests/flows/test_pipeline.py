@@ -1,0 +1,124 @@
+"""From a trace to the lake: through the embedded broker, in processes of their own, killed and resumed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import orjson
+import pytest
+
+from opendt.lake import Lake
+from opendt.lake.schema import TABLES
+from opendt.settings import LakeSettings
+
+DAY_WINDOWS = 24
+# Wall clock, and where records happened to lie in a broker that is new with every process.
+VOLATILE = {
+    "wall_ms", "wall_s", "committed_ms", "created_ms", "started_ms", "ended_ms", "duration_ms", "duration_s",
+    "offsets_json", "stages_json", "config_json", "code_version", "twin_state", "offset_",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory) -> Path:
+    from opendt.traces.synthetic.generate import make_trace
+    from opendt.traces.synthetic.options import SyntheticOptions
+
+    folder = tmp_path_factory.mktemp("trace") / "day"
+    make_trace(folder, SyntheticOptions(days=1, hosts=10, seed=3))
+    return folder
+
+
+def command(trace: Path, lake: Path, *more: str) -> list[str]:
+    opendt = Path(sys.executable).with_name("opendt")
+    return [str(opendt), "run", "--trace", str(trace), "--lake", str(lake), "--run-id", "run-1", "--json", *more]
+
+
+def run(trace: Path, lake: Path, *more: str) -> dict:
+    done = subprocess.run(command(trace, lake, *more), capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr.decode()
+    return orjson.loads(done.stdout)
+
+
+def contents(lake: Path) -> dict[str, list[dict]]:
+    """Every row of every table, without what depends on the clock."""
+    found = {}
+    with Lake.open(LakeSettings(path=lake), read_only=True) as opened:
+        for table in TABLES:
+            columns = [c.name for c in table.columns if c.name not in VOLATILE]
+            order = ", ".join(name for name in table.key if name in columns) or "1"
+            rows = opened.rows(f"SELECT {', '.join(columns)} FROM {table.name} ORDER BY {order}")
+            found[table.name] = rows
+    return found
+
+
+def committed(lake: Path) -> int:
+    if not (lake / "catalog.sqlite").exists() and not any(lake.glob("*")):
+        return 0
+    from opendt.errors import OpenDTError
+
+    try:
+        with Lake.open(LakeSettings(path=lake), read_only=True) as opened:
+            return len(opened.committed_windows("run-1"))
+    except OpenDTError:
+        return 0  # not there yet
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(trace, tmp_path_factory) -> tuple[dict, dict]:
+    lake = tmp_path_factory.mktemp("lake") / "whole"
+    summary = run(trace, lake)
+    return summary, contents(lake)
+
+
+def test_a_trace_arrives_in_the_lake_through_broker_and_windows(uninterrupted):
+    summary, tables = uninterrupted
+    assert summary["state"] == "completed"
+    assert summary["windows"] == len(tables["windows"]) >= DAY_WINDOWS
+    assert summary["tasks_seen"] == summary["tasks_run"] + summary["tasks_dropped"]
+    assert summary["energy_kwh"] == pytest.approx(sum(r["energy_j"] for r in tables["power_samples"]) / 3.6e6)
+    assert summary["late_records"] == summary["duplicate_records"] == summary["dead_letters"] == 0
+    (replay,) = tables["replays"]
+    assert (replay["run_id"], replay["state"]) == ("run-1", "completed")
+    assert len(tables["proposals"]) == summary["proposals"] > 0
+
+
+def test_a_killed_run_goes_on_where_it_was_and_leaves_the_same_lake(trace, tmp_path, uninterrupted):
+    lake = tmp_path / "lake"
+    slow = ["--speed", "20000"]  # a day in 4.3 s
+    process = subprocess.Popen(command(trace, lake, *slow), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 90
+    while committed(lake) < 5:
+        assert process.poll() is None, process.stderr.read().decode() if process.stderr else ""
+        assert time.monotonic() < deadline, "no five windows in 90 s"
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = committed(lake)
+    assert 5 <= before < uninterrupted[0]["windows"]
+
+    summary = run(trace, lake)
+    assert summary["windows"] == uninterrupted[0]["windows"]
+    assert summary["windows_recomputed"] == summary["windows"] - before
+    after = contents(lake)
+    for name, rows in uninterrupted[1].items():
+        if name != "replays":  # says what the second process sent
+            assert after[name] == rows, f"table {name} differs"
+
+    again = run(trace, lake)
+    assert (again["windows_recomputed"], again["windows"]) == (0, summary["windows"])
+    assert contents(lake)["power_samples"] == after["power_samples"]
+
+
+def test_bad_input_ends_with_one_line_and_writes_nothing(tmp_path):
+    done = subprocess.run(command(tmp_path / "none", tmp_path / "lake"), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "no such folder" in done.stderr
+    assert not (tmp_path / "lake").exists()
