@@ -70,6 +70,7 @@ class _progress:
 
 
 def _print(found: Comparison) -> None:
+    from rich.console import Console
     from rich.table import Table
 
     columns = ("scenario", "result", "power", "energy", "carbon", "usage", "task rows", "s")
@@ -91,7 +92,7 @@ def _print(found: Comparison) -> None:
         table.add_column(column, no_wrap=True)
     for row in rows:
         table.add_row(*row, style="red" if row[1] == "FAIL" else None)
-    console.print(table, width=max(console.width, _TABLE_WIDTH))
+    Console(width=max(console.width, _TABLE_WIDTH)).print(table)
     for outcome in found.outcomes:
         for text in outcome.why:
             console.print(f"[bold red]{outcome.name}[/]: {text}", soft_wrap=True)

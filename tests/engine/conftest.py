@@ -27,7 +27,13 @@ for _name in ("worlds",):
 
 @pytest.fixture(scope="session")
 def golden() -> Path:
-    """Folder of the golden scenarios."""
+    """Folder of the golden scenarios whose inputs were generated; part of the project."""
+    return ROOT / "tests/golden"
+
+
+@pytest.fixture(scope="session")
+def shared_golden() -> Path:
+    """Folder of all golden scenarios, with those on third-party traces."""
     folder = SHARED / "opendc/golden"
     if not folder.is_dir():
         pytest.skip("no golden OpenDC results beside the project (../shared/opendc/golden, or OPENDT_SHARED)")
@@ -60,8 +66,9 @@ class StandIn:
         program = (home or self.java_home) / "bin/java"
         program.parent.mkdir(parents=True, exist_ok=True)
         program.write_text(
-            f"#!/bin/sh\nSTAND_IN_VERSION={version} STAND_IN_CONTROL={self.folder}/control "
-            f'exec {sys.executable} {HERE / "stand_in_java.py"} "$@"\n'
+            "#!/bin/sh\n"
+            f"""[ "$1" = -version ] && {{ echo 'openjdk version "{version}" 2026-01-20' >&2; exit 0; }}\n"""
+            f'STAND_IN_CONTROL={self.folder}/control exec {sys.executable} {HERE / "stand_in_java.py"} "$@"\n'
         )
         program.chmod(0o755)
         return program.parents[1]
