@@ -44,6 +44,10 @@ format: $(STAMP) ## Rewrite formatting and fixable lint
 docs-generate: $(STAMP) ## Write docs/cli.md, docs/configuration.md and config/default.yaml from the code
 	$(BIN)/python docs/generate.py
 
+docs: $(STAMP) ## Build the documentation into site/
+	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 lock: ## Resolve dependencies again into requirements.lock (plain pins with hashes)
 	$(BIN)/python -m pip install --quiet pip-tools
 	$(BIN)/pip-compile --quiet --all-extras --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --no-annotate -o requirements.lock pyproject.toml
