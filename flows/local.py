@@ -48,26 +48,30 @@ class Local:
         """
         from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
-        with _terminable(), ExitStack() as stack:
-            self.say("Starting the Prefect server ...")
-            server = PrefectServer(self.settings.prefect, Path(PREFECT_HOME.value()) / "opendt-server.log")
-            stack.enter_context(server)
-            self.say(
-                f"Prefect server started, log in {server.log}"
-                if server.started
-                else f"Using the Prefect server that is already at {server.ui_url}; it is left running at the end."
-            )
-            self._start_broker(stack)
-            stack.enter_context(temporary_settings({PREFECT_API_URL: server.url}))
-            from flows import serve
+        from flows import serve
 
+        with _terminable(), ExitStack() as stack:
+            self._start_broker(stack)
             found = serve.deployments(self.settings, parameters=self._forms, file=self._file)
+            server = self._start_server(stack, Path(PREFECT_HOME.value()) / "opendt-server.log")
+            stack.enter_context(temporary_settings({PREFECT_API_URL: server.url}))
             try:
                 asyncio.run(self._serve(server, found))
             except KeyboardInterrupt:
                 pass
             self.say("Stopping ...")
         self.say("Stopped. Schedules stay registered and go on with the next `opendt up`.")
+
+    def _start_server(self, stack: ExitStack, log: Path) -> PrefectServer:
+        server = PrefectServer(self.settings.prefect, log)
+        self.say(f"Prefect server on {server.ui_url} ...")
+        stack.enter_context(server)
+        self.say(
+            f"Prefect server started, log in {server.log}"
+            if server.started
+            else f"Using the Prefect server that is already at {server.ui_url}; it is left running at the end."
+        )
+        return server
 
     def _start_broker(self, stack: ExitStack) -> None:
         if self.settings.stream.bootstrap_servers:

@@ -12,6 +12,17 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from opendt.settings import Settings, load_settings
 
+# What people fill in comes first in a form; what they rarely touch, last.
+FIRST = ("trace", "run_id", "speed", "engine", "calibration", "optimize", "window_length_s", "topology", "max_windows")
+LAST = ("replay_id", "kafka", "datacenter", "lake", "config", "overrides")
+
+
+def _in_order(schema: dict[str, Any]) -> None:
+    properties = schema.get("properties", {})
+    middle = [name for name in properties if name not in FIRST + LAST]
+    schema["properties"] = {name: properties[name] for name in (*FIRST, *middle, *LAST) if name in properties}
+
+
 RUN_ID_PATTERN = r"^[A-Za-z0-9._-]{0,80}$"
 CONFIGURED = "as configured"
 
@@ -19,7 +30,7 @@ CONFIGURED = "as configured"
 class Parameters(BaseModel):
     """What every flow takes: where settings come from and where results go."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_in_order)
 
     config: str = Field(
         "", title="Configuration file", description="YAML file with settings; empty for the defaults and environment."

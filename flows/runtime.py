@@ -107,12 +107,12 @@ def _wait(flow_run_id: UUID) -> FlowRun:
 
 
 def run_name(kind: str, of: str) -> Callable[[], str]:
-    """A flow run's name: kind, the value of the parameter ``of``, and the run id."""
+    """A flow run's name: kind, the parameter ``of`` (of a path the last part), and the run id."""
 
     def name() -> str:
         given = flow_run.parameters.get("params") or {}
         value = given.get(of) if isinstance(given, dict) else getattr(given, of, "")
-        return f"{kind} {value} {_run_id(given)}".replace("  ", " ").strip()
+        return " ".join(part for part in (kind, Path(value or "").name, _run_id(given)) if part)
 
     return name
 

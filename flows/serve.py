@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 from collections.abc import Callable, Iterable, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +28,8 @@ POLL_S = 2.0
 
 
 def definition_file() -> Path:
-    """``deployments/prefect.yaml``, as installed."""
-    with resources.as_file(resources.files("deployments") / "prefect.yaml") as path:
-        return path
+    """``deployments/prefect.yaml``, which lies beside this package in a clone and in an installation."""
+    return Path(__file__).resolve().parents[1] / "deployments" / "prefect.yaml"
 
 
 def definitions(file: Path | None = None) -> list[dict[str, Any]]:
