@@ -225,7 +225,9 @@ def _read(folder: Path) -> dict[str, pa.Table]:
 
 def _run(engine: Engine, inputs: ScenarioInputs, expected: dict[str, pa.Table]) -> SimulationResult:
     """Simulate, recording the tables there is something to compare with."""
-    options = replace(inputs.options, host_every=1 if "host" in expected else 0, task_rows="task" in expected)
+    options = replace(
+        inputs.options, host_every=1 if "host" in expected else 0, task_rows="task" in expected, occupancy_knots=0
+    )
     return simulate(engine, inputs.topology, inputs.workload, options, inputs.carbon)
 
 

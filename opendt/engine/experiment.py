@@ -224,11 +224,14 @@ def load_inputs(scenario: Scenario, seed: int = 0) -> ScenarioInputs:
 
 
 def shifted(workload: Workload, first_ms: int) -> Workload:
-    """The workload moved in time so that its earliest submission is at ``first_ms`` [epoch ms]."""
+    """The workload moved in time so that the earliest task that has fragments is submitted at ``first_ms`` [epoch ms].
+
+    Tasks without fragments do not count, as in OpenDC, which drops them before it moves the others.
+    """
     tasks = workload.tasks
-    if len(tasks) == 0:
+    if not workload.runnable.any():
         return workload
-    by = first_ms - int(tasks.submission_ms.min())
+    by = first_ms - int(tasks.submission_ms[workload.runnable].min())
     deadline = np.where(tasks.deadline_ms == -1, -1, tasks.deadline_ms + by)
     return replace(workload, tasks=replace(tasks, submission_ms=tasks.submission_ms + by, deadline_ms=deadline))
 

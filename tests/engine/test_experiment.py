@@ -130,11 +130,14 @@ def test_only_reproducible_failures_can_be_compared(write):
 
 
 def test_a_submission_time_moves_tasks_and_deadlines_together():
-    tasks = make_tasks(np.array([1, 2]), np.array([5_000, 7_000]), deadline_ms=np.array([-1, 9_000]))
+    tasks = make_tasks(
+        np.array([1, 2, 3]), np.array([3_000, 5_000, 7_000]), deadline_ms=np.array([-1, -1, 9_000]),
+        fragment_count=np.array([0, 1, 1]),
+    )  # fmt: skip
     nothing = np.zeros(0, np.int64)
     moved = shifted(Workload(tasks, Fragments(nothing, nothing, np.zeros(0), np.zeros(0))), 1_000_000)
-    assert moved.tasks.submission_ms.tolist() == [1_000_000, 1_002_000]
-    assert moved.tasks.deadline_ms.tolist() == [-1, 1_004_000]
+    assert moved.tasks.submission_ms.tolist() == [998_000, 1_000_000, 1_002_000]
+    assert moved.tasks.deadline_ms.tolist() == [-1, -1, 1_004_000]
 
 
 def test_golden_inputs_load(golden):

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -217,6 +218,14 @@ class TestFailures:
             )
         assert stand_in.calls == 0
 
+    def test_a_child_of_a_task_larger_than_any_host_never_starts_java(self, golden, stand_in):
+        inputs = load_inputs(read_scenarios(golden / "dependencies/experiment.json")[0])
+        parent = next(iter(inputs.workload.tasks.parents.values()))[0]
+        inputs.workload.tasks.cpu_count[inputs.workload.tasks.task_id == parent] = 10_000
+        with pytest.raises(EngineError, match="larger than any host"):
+            simulate(OpenDCEngine(stand_in.settings()), inputs.topology, inputs.workload)
+        assert stand_in.calls == 0
+
     def test_a_seed_out_of_reach_is_refused(self, single, stand_in):
         inputs, recording = single
         stand_in.behave("replay", recording)
@@ -334,6 +343,25 @@ def _alive(pid: int) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+def test_hosts_are_written_at_every_sample_only_where_wanted(stand_in, single):
+    inputs, recording = single
+    stand_in.behave("replay", recording)
+    engine = OpenDCEngine(stand_in.settings())
+    base = EngineOptions(sample_interval_ms=60_000)
+    files = []
+    for every, knots in ((0, 0), (0, 11), (1, 0), (5, 0), (5, 11)):
+        result = simulate(
+            engine, inputs.topology, inputs.workload, replace(base, host_every=every, occupancy_knots=knots)
+        )
+        assert (result.occupancy is not None) == (knots > 0)
+        assert (len(result.host) > 0) == (every > 0)
+        models = json.loads((runs_of(stand_in)[-1] / "experiment.json").read_text())["exportModels"]
+        files.append([(m["exportInterval"], "host" in m["filesToExport"]) for m in models])
+    assert files == [
+        [(60, False)], [(60, True)], [(60, True)], [(60, False), (300, True)], [(60, True), (300, True)],
+    ]  # fmt: skip
 
 
 def test_occupancy_counts_each_host_once(run):

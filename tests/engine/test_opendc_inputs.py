@@ -172,6 +172,10 @@ class TestCut:
         work = workload((1, 0, [(10, 1)]), (2, 0, [(10, 1)]), (3, 0, [(10, 1)]), parents={2: (9,), 3: (2,)})
         assert cut(work, 50, whole_tasks=False).workload.tasks.task_id.tolist()[:-1] == [1]
 
+    def test_a_parent_that_never_comes_is_an_error_at_the_end(self):
+        with pytest.raises(EngineError, match="task 2 waits for ever"):
+            cut(workload((1, 0, [(10, 1)]), (2, 0, [(10, 1)]), parents={2: (9,)}), None, whole_tasks=False)
+
     def test_the_marker_never_takes_a_tasks_id(self):
         work = workload((2**31 - 2, 0, [(10, 1)]), (0, 0, [(10, 1)]))
         marker = cut(work, 50, whole_tasks=False).marker

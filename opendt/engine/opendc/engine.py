@@ -186,19 +186,19 @@ def _request(topologies: tuple[Topology, ...], part: Cut, state: OpenDCState, un
 def _exports(state: OpenDCState, until_ms: int | None, more: tuple[str, ...]) -> tuple[Export, ...]:
     """The export models: the sampled tables; hosts where they are wanted less often; power at the window's ends.
 
-    The last is needed when a window ends between two samples, so that its energy is known.
+    The last is needed when a window ends between two samples, so that its energy is known. Occupancy needs hosts at
+    every sample.
     """
     options = state.options
     interval_s = options.sample_interval_ms // MS_PER_S
+    hosts = ("host",) if options.host_every == 1 or options.occupancy_knots else ()
     if options.host_every <= 1:
-        hosts = ("host",) if options.host_every == 1 else ()
         exports = [Export(interval_s, (*_BASE_FILES, *hosts, "task", *more))]
     else:
-        with_tasks = ("task",) if options.task_rows else ()
-        coarse = ("host",) if options.task_rows else ("host", "task")
+        fine, coarse = (("task",), ()) if options.task_rows else ((), ("task",))
         exports = [
-            Export(interval_s, (*_BASE_FILES, *with_tasks, *more)),
-            Export(interval_s * options.host_every, coarse),
+            Export(interval_s, (*_BASE_FILES, *hosts, *fine, *more)),
+            Export(interval_s * options.host_every, ("host", *coarse)),
         ]
     common_s = gcd(interval_s, *(t // MS_PER_S for t in _ends(state, until_ms) if t % MS_PER_S == 0))
     if common_s != interval_s:
@@ -213,7 +213,7 @@ def _ends(state: OpenDCState, until_ms: int | None) -> list[int]:
 
 
 def _refuse_endless(topologies: tuple[Topology, ...], workload: Workload) -> None:
-    """Raise ``EngineError`` for a task on which OpenDC's default policies wait for ever (SEMANTICS 11.1)."""
+    """Raise ``EngineError`` for a task on which OpenDC waits for ever (SEMANTICS 11.1, 11.5)."""
     cores = workload.tasks.cpu_count.astype(np.int64)
     memory = (workload.tasks.mem_capacity + 500) // 1000
     for topology in topologies:
@@ -222,13 +222,22 @@ def _refuse_endless(topologies: tuple[Topology, ...], workload: Workload) -> Non
             continue
         largest = (cores <= max(c for c, _ in sizes)) & (memory <= max(m for _, m in sizes))
         fits = np.logical_or.reduce([(cores <= c) & (memory <= m) for c, m in sizes])
-        stuck = np.flatnonzero(largest & ~fits)
-        if len(stuck):
-            raise EngineError(
-                f"task {workload.tasks.task_id[stuck[0]]} fits no single host, though one has the cores and another "
-                "the memory it asks for: OpenDC would wait for ever. Give some host both, or drop the task.",
-                engine="opendc", reason="task fits no host", task_id=int(workload.tasks.task_id[stuck[0]]),
-            )  # fmt: skip
+        for row in np.flatnonzero(largest & ~fits)[:1]:
+            raise _endless(
+                int(workload.tasks.task_id[row]),
+                "fits no single host, though one has the cores and another the memory it asks for. Give some host both",
+            )
+        doomed = set(workload.tasks.task_id[~largest].tolist())
+        for task, parents in workload.tasks.parents.items():
+            if doomed.intersection(parents):
+                raise _endless(task, "depends on a task that is larger than any host and will never complete")
+
+
+def _endless(task: int, why: str) -> EngineError:
+    return EngineError(
+        f"task {task} {why}, or drop the task: OpenDC would wait for ever.", engine="opendc", reason="endless wait",
+        task_id=task,
+    )  # fmt: skip
 
 
 def _assembled(run: _Run, state: OpenDCState, until_ms: int | None) -> tuple[OpenDCState, SimulationResult]:
@@ -255,14 +264,15 @@ def _assembled(run: _Run, state: OpenDCState, until_ms: int | None) -> tuple[Ope
         happened.take(~np.isin(happened.task_id, state.ended)) if state.switched else happened
     )
     names = dict(zip(run.part.workload.tasks.task_id.tolist(), run.part.workload.tasks.name.tolist(), strict=True))
-    host, battery = run.find("host"), run.find("battery")
+    every, battery = state.options.host_every, run.find("battery")
+    host = run.tables.get((min(every, 2) - 1, "host"))
     result = SimulationResult(
         power_source=between(power, start, end),
         host=empty("host") if host is None else between(host, start, end),
         service=between(_required(run, "service"), start, end),
         task=between(task, start, end) if state.options.task_rows else None,
         task_events=life.event_table(new, names, life.cluster_of_hosts(state.topology)),
-        occupancy=occupancy(state, host, start, end),
+        occupancy=occupancy(state, run.tables.get((0, "host")), start, end),
         energy_j=energy_j - base_j,
         carbon_g=carbon_g - base_g,
         tasks_started=new.count(life.SCHEDULED),

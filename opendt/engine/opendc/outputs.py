@@ -84,7 +84,9 @@ def ordered(name: str, table: pa.Table) -> pa.Table:
     if name in _ENTITY:
         entity = table[_ENTITY[name]]
         if pa.types.is_string(entity.type):
-            _, codes = np.unique(entity.to_numpy(zero_copy_only=False).astype(np.str_), return_inverse=True)
+            encoded = entity.combine_chunks().dictionary_encode()
+            names = encoded.dictionary.to_numpy(zero_copy_only=False).astype(np.str_)
+            codes = np.argsort(np.argsort(names))[encoded.indices.to_numpy()]
         else:
             codes = entity.to_numpy()
         keys.insert(0, codes)

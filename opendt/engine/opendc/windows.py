@@ -80,11 +80,20 @@ def cut(workload: Workload, until_ms: int | None, *, whole_tasks: bool) -> Cut:
         workload: everything known, every task with at least one fragment in all.
         until_ms: time of the cut.
         whole_tasks: keep all fragments of the tasks kept (checkpoints look ahead).
+
+    Raises ``EngineError`` without a cut when a task depends on one that is not there.
     """
     tasks = workload.tasks
     if until_ms is not None:
         tasks = tasks.take(tasks.submission_ms < until_ms)
-    tasks = _without_orphans(tasks) if until_ms is not None else tasks
+    complete = _without_orphans(tasks)
+    if until_ms is None and len(complete) < len(tasks):
+        waiting = tasks.task_id[~np.isin(tasks.task_id, complete.task_id)][0]
+        raise _refused(
+            f"task {waiting} waits for ever: a task it depends on is not in the workload or has no fragments",
+            "parent missing", task_id=int(waiting),
+        )  # fmt: skip
+    tasks = complete
     rows, begin_ms, position = _rows(tasks, workload.fragments)
     # A fragment can begin earlier than its durations say by at most the fraction of a millisecond that Perfect scaling
     # discards per fragment before it (SEMANTICS 5.3); it never begins earlier otherwise.
