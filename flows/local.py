@@ -48,13 +48,14 @@ class Local:
         """
         from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
-        from flows import serve
+        from flows import automations, serve
 
         with _terminable(), ExitStack() as stack:
             self._start_broker(stack)
             found = serve.deployments(self.settings, parameters=self._forms, file=self._file)
             server = self._start_server(stack, Path(PREFECT_HOME.value()) / "opendt-server.log")
             stack.enter_context(temporary_settings({PREFECT_API_URL: server.url}))
+            automations.register(self.settings.prefect)
             try:
                 asyncio.run(self._serve(server, found))
             except KeyboardInterrupt:

@@ -82,6 +82,7 @@ def run_remote(
             ) from None
         except PrefectHTTPStatusError as error:
             raise InputError(f"the Prefect server refused the parameters: {error}.") from None
+        assert isinstance(started, FlowRun)  # a coroutine only inside another flow
         address = url_for(started) or ""
         say(f"Started, watch it at {address}")
         ended = _wait(started.id)

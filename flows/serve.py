@@ -142,7 +142,7 @@ def _words(schedule: Any) -> str:
 def register(
     settings: Settings, *, pool: str = WORK_POOL, pool_type: str = "process", parameters: Form | None = None
 ) -> list[dict[str, Any]]:
-    """Create the work pool where absent and apply every deployment to it.
+    """Create the work pool where absent, apply every deployment to it, register the automations.
 
     Returns:
         One row per deployment: ``name``, ``id``, ``schedule``, ``work_pool``.
@@ -155,10 +155,12 @@ def register(
     from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
+    from flows import automations
     from flows.server import require_api
 
     url = require_api(settings.prefect)
     with temporary_settings({PREFECT_API_URL: url}):
+        automations.register(settings.prefect)
         with get_client(sync_client=True) as client:
             try:
                 client.read_work_pool(pool)

@@ -104,6 +104,12 @@ class StreamSettings(Section):
     poll_timeout_s: float = Field(
         30.0, gt=0, description="Silence on all partitions after which a replay counts as lost [s]."
     )
+    idle_end_s: float = Field(
+        0.0, ge=0, description="Silence after which a stream without end markers counts as ended; 0 for never [s]."
+    )
+    v0_longest_fragment_s: float = Field(
+        300.0, ge=0, description="Longest fragment expected in layout opendt-v0, which sends them when they end [s]."
+    )
     max_message_bytes: int = Field(10_000_000, ge=10_000, description="Largest message accepted [B].")
     security: dict[str, SecretStr] = Field(
         default_factory=dict,
@@ -240,7 +246,22 @@ class ApiSettings(Section):
 
     host: str = Field("127.0.0.1", description="Address to bind; a token is required for anything but loopback.")
     port: int = Field(8080, ge=0, le=65535, description="Port.")
-    token: SecretStr = Field(SecretStr(""), description="Bearer token for changes.")
+    token: SecretStr = Field(
+        SecretStr(""), description="Bearer token for changes; on loopback, empty makes one and keeps it beside the lake."
+    )
+    open_changes: bool = Field(False, description="Whether changes on loopback need no token.")
+    public_reads: bool = Field(False, description="Whether reading needs no token when bound to more than loopback.")
+    allowed_hosts: list[str] = Field(
+        default_factory=list, description="Host names clients may use besides loopback's; empty for any beyond loopback."
+    )
+    max_body_bytes: int = Field(5_000_000, ge=10_000, description="Largest request body [B].")
+    sql_per_minute: int = Field(120, ge=1, description="SQL statements a client may send per minute.")
+    sql_workers: int = Field(2, ge=1, le=32, description="SQL statements at the same time.")
+    whatif_per_minute: int = Field(60, ge=1, description="What-if questions a client may ask per minute.")
+    whatif_timeout_s: float = Field(20.0, gt=0, description="Time after which what-if simulates no further variant [s].")
+    max_streams: int = Field(64, ge=1, description="Live streams at the same time.")
+    poll_s: float = Field(0.5, gt=0, description="How often live streams look for news in the lake [s].")
+    trace: Path = Field(Path("data/traces/demo"), description="Trace that POST /api/start replays.")
 
 
 class PrefectSettings(Section):
@@ -252,6 +273,15 @@ class PrefectSettings(Section):
     retry_delay_s: float = Field(2.0, ge=0, description="First delay before a retry; doubles each time [s].")
     nightly_cron: str = Field("30 2 * * *", description="When the nightly calibration runs.")
     timezone: str = Field("UTC", description="Time zone of schedules.")
+    zombie_after_s: int = Field(
+        90, ge=10, description="Silence of a running flow after which it counts as crashed [s]; it is heard every 30 s."
+    )
+    webhook_url: SecretStr = Field(
+        SecretStr(""), description="Address that gets a POST when a run fails or drifts; empty for none."
+    )
+    fan_out: Literal["threads", "processes", "dask"] = Field("threads", description="Where batches of trials run.")
+    fan_out_workers: int = Field(2, ge=1, le=1024, description="Batches of trials at the same time.")
+    dask_address: str = Field("", description="Dask scheduler; empty for a cluster on this machine.")
 
 
 class TraceSettings(Section):

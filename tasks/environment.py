@@ -17,6 +17,8 @@ FORCED: dict[str, str] = {
 # Used unless the environment says otherwise.
 DEFAULTS: dict[str, str] = {
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    # Often enough to notice a dead run within two minutes (prefect.zombie_after_s).
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     # One line per window in the console and the API log would bury the sentences that matter.
     "PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL": "WARNING",
 }
