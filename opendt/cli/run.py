@@ -81,6 +81,31 @@ def demo(
     _run({"trace": str(folder), "lake": str(lake or "")}, as_json)
 
 
+@command
+def twin(
+    kafka: Annotated[str, typer.Option(help="Brokers host:port,...; else KAFKA_BOOTSTRAP_SERVERS.")] = "",
+    topology: Annotated[Path | None, _files("--topology", "Topology of the datacenter.")] = None,
+    config: ConfigOption = None,
+    lake: LakeOption = None,
+    run_id: Annotated[str, typer.Option("--run-id", help="A known id resumes that run.", metavar="ID")] = "",
+    max_windows: Annotated[int, typer.Option(min=0, help="Stop after so many windows; 0 for no limit.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Follow a live datacenter: read its telemetry from Kafka, simulate and calibrate window by window.
+
+    Example: opendt twin --kafka localhost:9092 --topology topology.json
+    """
+    given = {
+        "kafka": kafka,
+        "topology": str(topology or ""),
+        "config": str(config or ""),
+        "lake": str(lake or ""),
+        "run_id": run_id,
+        "max_windows": max_windows,
+    }
+    _run(given, as_json, live=True)
+
+
 def _run_remote(given: dict[str, Any], as_json: bool) -> None:
     from flows.runtime import run_remote
     from opendt.errors import TerminalError
@@ -95,28 +120,29 @@ def _run_remote(given: dict[str, Any], as_json: bool) -> None:
         raise TerminalError(f"the run ended as {result['state']}: {result['message']}", **result)
 
 
-def _parameters(given: dict[str, Any]) -> Any:
+def _parameters(given: dict[str, Any], *, live: bool = False) -> Any:
     from pydantic import ValidationError
 
-    from flows.parameters import PipelineParameters
+    from flows.parameters import PipelineParameters, TwinParameters
     from opendt.errors import InputError
 
     try:
-        return PipelineParameters(**given)
+        return (TwinParameters if live else PipelineParameters)(**given)
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"option {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
-def _run(given: dict[str, Any], as_json: bool) -> None:
+def _run(given: dict[str, Any], as_json: bool, *, live: bool = False) -> None:
     with _quiet_prefect():
         from flows.pipeline import pipeline
         from flows.progress import listening
         from flows.runtime import run_flow
+        from flows.twin import twin as follow_live
 
-        parameters = _parameters(given)
+        parameters = _parameters(given, live=live)
         with _progress(show=not as_json) as listen, listening(listen):
-            summary = run_flow(pipeline, parameters, parameters.settings().prefect)
+            summary = run_flow(follow_live if live else pipeline, parameters, parameters.settings().prefect)
     if as_json:
         print_json(summary.to_dict())
     else:
@@ -209,3 +235,4 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(run)
     app.command()(demo)
+    app.command()(twin)
