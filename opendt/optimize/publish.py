@@ -5,8 +5,6 @@ from __future__ import annotations
 from opendt.errors import BrokerUnavailableError, OpenDTError
 from opendt.models.topology import Topology
 from opendt.settings import StreamSettings
-from opendt.stream import codec, kafka, topics
-from opendt.stream.envelope import DATACENTER
 
 FLUSH_S = 15.0
 
@@ -16,6 +14,9 @@ def publish_topology(settings: StreamSettings, datacenter: str, topology: Topolo
 
     Raises ``TransientError`` when no broker takes it, ``ConfigError`` when the topic contradicts the settings.
     """
+    from opendt.stream import codec, kafka, topics  # deciding without a broker needs no Kafka client
+    from opendt.stream.envelope import DATACENTER
+
     if not settings.bootstrap_servers:
         raise BrokerUnavailableError(
             "there is no broker to publish the topology to: stream.bootstrap_servers is empty. "

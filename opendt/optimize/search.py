@@ -24,7 +24,9 @@ REDRAWS = 30
 
 
 class Sampler(Protocol):
-    """What to try next. It never simulates."""
+    """What to try next. It never simulates. ``ahead``: points it may give before it is told of the first."""
+
+    ahead: int
 
     def ask(self) -> Point:
         """The next point."""
@@ -34,11 +36,13 @@ class Sampler(Protocol):
 
 
 class RandomSampler:
-    """Points drawn evenly, after the start points."""
+    """Points drawn at random, after the start points."""
 
-    def __init__(self, space: Space, seed: int) -> None:
+    ahead = 8
+
+    def __init__(self, space: Space, seed: int, peak_cores: int) -> None:
         self._space = space
-        self._start = list(space.start())
+        self._start = space.start(peak_cores)
         self._generator = np.random.default_rng(seed)
 
     def ask(self) -> Point:
@@ -55,14 +59,14 @@ class BayesianSampler:
     point is the model's, and a point it has asked for before is replaced by a neighbour of the best.
     """
 
-    def __init__(self, space: Space, seed: int, budget: int) -> None:
+    def __init__(self, space: Space, seed: int, peak_cores: int, budget: int) -> None:
         from skopt import Optimizer
         from skopt.space import Categorical, Integer
 
         self._space = space
         self._generator = np.random.default_rng(seed)
-        self._start = list(space.start())
-        self._every = max(1, budget // MODEL_POINTS)
+        self._start = space.start(peak_cores)
+        self._every = self.ahead = max(1, budget // MODEL_POINTS)
         self._seen: set[Point] = set()
         self._told = 0
         self._best: tuple[float, Point] | None = None
@@ -129,9 +133,11 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def make_sampler(name: str, space: Space, seed: int, budget: int) -> Sampler:
-    """The sampler of this name: ``random`` or ``bayesian``."""
-    return RandomSampler(space, seed) if name == "random" else BayesianSampler(space, seed, budget)
+def make_sampler(name: str, space: Space, seed: int, peak_cores: int, budget: int) -> Sampler:
+    """The sampler of this name: ``random`` or ``bayesian``. ``peak_cores``: most cores the baseline used at once."""
+    if name == "random":
+        return RandomSampler(space, seed, peak_cores)
+    return BayesianSampler(space, seed, peak_cores, budget)
 
 
 def search(name: str, problem: Problem, budget: int) -> tuple[Proposal, Trials]:
@@ -143,7 +149,8 @@ def search(name: str, problem: Problem, budget: int) -> tuple[Proposal, Trials]:
     space = make_space(problem.model, problem.limits, problem.settings)
     trials = Trials(problem, budget)
     if space.dimensions:
-        _explore(make_sampler(name, space, problem.settings.seed, budget), space, trials)
+        peak = problem.baseline.outcome.peak_cores
+        _explore(make_sampler(name, space, problem.settings.seed, peak, budget), space, trials)
     nothing = (
         "every host type is fixed: there is nothing to vary" if not space.dimensions else "the search found nothing"
     )
@@ -153,20 +160,28 @@ def search(name: str, problem: Problem, budget: int) -> tuple[Proposal, Trials]:
 
 def _explore(sampler: Sampler, space: Space, trials: Trials) -> None:
     known: dict[str, float] = {}
+    batch = min(sampler.ahead, trials.problem.evaluator.workers)
     redraws = REDRAWS
     while trials.left > 0 and redraws > 0:
-        point = sampler.ask()
-        changes, allocation = space.changes(point)
-        key = repr((changes, allocation))
-        if key not in known and space.limits.broken(apply_changes(space.base, changes)):
-            known[key] = FAILED_VALUE
-        if key in known:
-            redraws -= 1
-            sampler.tell(point, known[key], known=True)
-            continue
-        known[key] = _value(trials, trials.attempt(changes, allocation))
-        redraws = REDRAWS
-        sampler.tell(point, known[key])
+        fresh: list[tuple[str, Point, tuple[Any, Any]]] = []
+        while len(fresh) < min(batch, trials.left) and redraws > 0:
+            point = sampler.ask()
+            variant = space.changes(point)
+            key = repr(variant)
+            if key not in known and space.limits.broken(apply_changes(space.base, variant[0])):
+                known[key] = FAILED_VALUE
+            if key in known:
+                redraws -= 1
+                sampler.tell(point, known[key], known=True)
+            elif key in {taken for taken, _, _ in fresh}:
+                redraws -= 1
+            else:
+                redraws = REDRAWS
+                fresh.append((key, point, variant))
+        made = trials.attempt_many([variant for _, _, variant in fresh]) if fresh else []
+        for (key, point, _), trial in zip(fresh, made, strict=True):
+            known[key] = _value(trials, trial)
+            sampler.tell(point, known[key])
 
 
 def _value(trials: Trials, trial: Trial) -> float:

@@ -59,12 +59,27 @@ class Space:
         return math.prod(len(d.values) for d in self.dimensions)
 
     def random(self, generator: np.random.Generator) -> Point:
-        """A point drawn evenly."""
-        return tuple(int(generator.integers(len(d.values))) for d in self.dimensions)
+        """A random point: each dimension keeps its present value with one half, else takes any of its values evenly.
 
-    def start(self) -> list[Point]:
-        """Points worth trying first: the fewest hosts allowed, half way there, at otherwise unchanged hardware."""
-        return [self._with_hosts(share) for share in (0.0, 0.5)] if self.dimensions else []
+        Most good variants change few things; drawing all dimensions at once would hardly ever try those.
+        """
+        point = tuple(
+            int(generator.integers(len(d.values))) if generator.random() < 0.5 else _present(d, self.base)
+            for d in self.dimensions
+        )
+        return point if point != self.present() else self.random(generator)
+
+    def present(self) -> Point:
+        """The point of the base topology."""
+        return tuple(_present(d, self.base) for d in self.dimensions)
+
+    def start(self, peak_cores: int) -> list[Point]:
+        """Points worth trying first, at unchanged hardware: just the hosts that carry the peak of cores in use, a
+        seventh fewer (some waiting), and half way to the present count."""
+        if not any(d.kind == "hosts" for d in self.dimensions):
+            return []
+        least = min(1.0, peak_cores / max(1, self.base.core_count))
+        return list(dict.fromkeys(self._with_hosts(share) for share in (least, least * 6 / 7, (1 + least) / 2)))
 
     def values(self, point: Point) -> dict[str, Any]:
         """Dimension name → value at a point."""
@@ -88,13 +103,12 @@ class Space:
         return changes, None if policy is None else {"type": "prefab", "policyName": policy}
 
     def _with_hosts(self, share: float) -> Point:
-        """Host counts at this share of the way from the least that carries the peak to the present count."""
+        """Host counts at this share of the present ones, nothing else changed."""
         point = []
-        least = self.limits.min_cores / max(1, self.base.core_count)
         counts = {path: host.count for path, host in host_types(self.base)}
         for dimension in self.dimensions:
             if dimension.kind == "hosts":
-                wanted = counts[dimension.host] * (least + (1 - least) * share)
+                wanted = counts[dimension.host] * share
                 point.append(int(np.argmin(np.abs(np.asarray(dimension.values) - math.ceil(wanted - 1e-9)))))
             else:
                 point.append(_present(dimension, self.base))

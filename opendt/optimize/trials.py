@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -104,23 +104,35 @@ class Trials:
 
     def attempt(self, changes: Mapping[str, Any], allocation: dict[str, Any] | None = None) -> Trial:
         """Simulate the baseline with these changes. Raises ``InputError`` when the budget is spent."""
-        if self.left <= 0:
-            raise InputError(f"the budget of {self.budget} simulations is spent.")
-        trial = self._attempt(dict(changes), allocation)
-        self.tried.append(trial)
-        return trial
+        return self.attempt_many([(changes, allocation)])[0]
 
-    def _attempt(self, changes: dict[str, Any], allocation: dict[str, Any] | None) -> Trial:
-        number = len(self.tried)
+    def attempt_many(self, variants: Sequence[tuple[Mapping[str, Any], dict[str, Any] | None]]) -> list[Trial]:
+        """Several attempts side by side, in order. Raises ``InputError`` when the budget does not reach."""
+        if self.left < len(variants):
+            raise InputError(f"the budget of {self.budget} simulations is spent.")
+        topologies = [self._variant(changes) for changes, _ in variants]
+        found = iter(
+            self.problem.evaluator.run_many(
+                [(t, a) for t, (_, a) in zip(topologies, variants, strict=True) if isinstance(t, Topology)]
+            )
+        )
+        for topology, (changes, allocation) in zip(topologies, variants, strict=True):
+            result = Failed(self.problem.model, topology) if isinstance(topology, str) else next(found)
+            self.tried.append(self._trial(dict(changes), allocation, result))
+        return self.tried[-len(variants) :]
+
+    def _variant(self, changes: Mapping[str, Any]) -> Topology | str:
+        """The changed topology, or why there is none."""
         try:
-            topology = apply_changes(self.problem.model, changes)
+            return apply_changes(self.problem.model, changes)
         except TopologyError as error:
-            return Trial(number, changes, allocation, None, error.message)
-        exact = canonical(self.problem.topology, changes)
-        found = self.problem.evaluator.run(topology, allocation)
-        if isinstance(found, Failed):
-            return Trial(number, exact, allocation, None, found.reason)
-        return Trial(number, exact, allocation, found)
+            return error.message
+
+    def _trial(self, changes: dict[str, Any], allocation: dict[str, Any] | None, result: Simulated | Failed) -> Trial:
+        number = len(self.tried)
+        if isinstance(result, Failed):
+            return Trial(number, changes, allocation, None, result.reason)
+        return Trial(number, canonical(self.problem.model, changes), allocation, result)
 
     def best(self) -> Trial | None:
         """The best simulated attempt, acceptable ones first; of equals the earlier."""

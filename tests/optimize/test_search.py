@@ -51,7 +51,7 @@ def test_only_what_may_vary_has_a_dimension():
 
 def test_the_first_point_has_just_the_hosts_the_peak_needs():
     space = _space(topology(10), peak=40, vary=["hosts"])
-    assert space.changes(space.start()[0])[0] == {"clusters[0].hosts[0].count": 3}
+    assert space.changes(space.start(40)[0])[0] == {"clusters[0].hosts[0].count": 3}
 
 
 def test_a_slower_core_draws_less_and_a_cap_limits_the_host():

@@ -1,14 +1,18 @@
 """What-if: variants beside the baseline, uncertainty, contests and the Pareto view."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from optimize_builders import problem, topology
 
+from opendt.engine.base import Occupancy
 from opendt.errors import InputError, TopologyError
 from opendt.models.topology import PowerModel
 from opendt.optimize.contest import contest_json, hold_contest
+from opendt.optimize.evaluate import condensed
 from opendt.optimize.proposal import to_rows
-from opendt.optimize.uncertainty import Evidence, saving_band
+from opendt.optimize.uncertainty import Evidence, energy_kwh, saving_band
 from opendt.optimize.whatif import parse_variant, run_whatif
 from opendt.settings import LlmSettings, SloSettings
 
@@ -98,6 +102,17 @@ def test_too_little_evidence_gives_no_band():
     asked = problem()
     variant = asked.evaluator.run(topology(5))
     assert saving_band(asked.baseline, variant, Evidence(((_linear(100.0),),) * 4, (1.0,) * 4)) is None
+
+
+def test_averaging_an_occupancy_keeps_the_energy_under_every_model():
+    generator = np.random.default_rng(3)
+    weights = generator.random((4, 1, 3), dtype=np.float32)
+    full = Occupancy(np.array([1000, 3000, 3500, 9000]), np.array([0.0, 0.5, 1.0]), ((0, 0),), weights, weights,
+                     generator.random((4, 1), dtype=np.float32))  # fmt: skip
+    models = [(PowerModel(modelType="active", idlePower=50, maxPower=200, stepPower=20),), (_linear(80.0),)]
+    base = problem().baseline
+    long, short = (replace(base, occupancy=o, start_ms=400) for o in (full, condensed(full, 400)))
+    assert energy_kwh(short, models) == pytest.approx(energy_kwh(long, models), rel=1e-5)
 
 
 def test_a_contest_gives_every_strategy_the_same_budget_and_ranks_them():
