@@ -357,11 +357,51 @@ def gpus(rng: Rng) -> World:
     return World(topology, tasks, rows, 20, gpu_usage=usage)
 
 
+def gpu_policies(rng: Rng) -> World:
+    world = gpus(rng)
+    for entry in hosts_of(world.topology):
+        entry["count"] = 4
+    name = "ProvisionedCpuGpuCores" + str(rng.choice(["", "Inv"]))
+    world.policy = {"type": "prefab", "policyName": name}
+    return world
+
+
+def timeshift(rng: Rng) -> World:
+    """Deferrable tasks under hourly carbon values; with and without forecast, memorizing and task stopper."""
+    topology = datacenter(rng, hosts=6)
+    topology["clusters"][0]["powerSource"] = {"carbonTracePath": "carbon.parquet"}
+    tasks, rows = workload(rng, topology, int(rng.integers(10, 60)), span_s=40_000, fragments=30)
+    for task in tasks:
+        task["nature"] = str(rng.choice(["deferrable", "interactive"]))
+        slack = int(rng.integers(0, 80_000_000))
+        task["deadline"] = task["submission_time"] + task["duration"] + slack if rng.random() < 0.9 else -1
+    hours = 48
+    times = [EPOCH_MS - 3_600_000 + h * 3_600_000 for h in range(hours)]
+    values = np.round(300 + 200 * np.sin(np.arange(hours) / 24 * 2 * np.pi) + rng.uniform(-60, 60, hours), 2)
+    if rng.random() < 0.3:
+        return World(topology, tasks, rows, 600, carbon=(times, values.tolist()),
+                     policy={"type": "prefab", "policyName": "Timeshift"})  # fmt: skip
+    policy: dict[str, Any] = {
+        "type": "timeshift",
+        "filters": [{"type": "Compute"}, {"type": "VCpu"}, {"type": "Ram", "allocationRatio": 1.5}],
+        "weighers": [{"type": "Ram"}] if rng.random() < 0.5 else [],
+        "windowSize": int(rng.choice([6, 24, 168])),
+        "forecast": bool(rng.integers(2)),
+        "forecastSize": int(rng.choice([6, 24])),
+        "shortForecastThreshold": float(rng.choice([0.2, 0.5])),
+        "longForecastThreshold": float(rng.choice([0.35, 0.6])),
+        "memorize": bool(rng.integers(2)),
+    }
+    if rng.random() < 0.3:
+        policy["taskStopper"] = {"type": "taskstopper"}
+    return World(topology, tasks, rows, 600, carbon=(times, values.tolist()), policy=policy)
+
+
 FAMILIES: dict[str, Callable[[Rng], World]] = {
     f.__name__: f
     for f in (
         plain, queueing, contention, contention_perfect, fractions, coincident, zeros, clusters, carbon, prefab,
-        filters, dependencies, failures, checkpoints, battery, gpus,
+        filters, dependencies, failures, checkpoints, battery, gpus, gpu_policies, timeshift,
     )
 }  # fmt: skip
 
@@ -413,13 +453,15 @@ def _task_table(tasks: list[dict[str, Any]]) -> pa.Table:
         "id": pa.int32(), "submission_time": pa.int64(), "duration": pa.int64(), "cpu_count": pa.int32(),
         "cpu_capacity": pa.float64(), "mem_capacity": pa.int64(), "gpu_count": pa.int32(), "gpu_capacity": pa.float64(),
         "parents": pa.list_(pa.int32()), "children": pa.list_(pa.int32()),
+        "nature": pa.string(), "deadline": pa.int64(),
     }  # fmt: skip
     present = {name: kind for name, kind in types.items() if name in tasks[0]}
     return _table(present, [tuple(task[name] for name in present) for task in tasks])
 
 
 def _table(types: dict[str, pa.DataType], rows: list[tuple[Any, ...]]) -> pa.Table:
-    optional = ("gpu_usage", "gpu_count", "gpu_capacity", "parents", "children", "timestamp", "carbon_intensity")
+    optional = ("gpu_usage", "gpu_count", "gpu_capacity", "parents", "children", "nature", "deadline", "timestamp",
+                "carbon_intensity")  # fmt: skip
     schema = pa.schema([pa.field(n, t, nullable=n in optional or n.startswith("failure")) for n, t in types.items()])
     columns = list(zip(*rows, strict=True))
     return pa.table([pa.array(c, t) for c, t in zip(columns, types.values(), strict=True)], schema=schema)

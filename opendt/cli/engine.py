@@ -10,7 +10,7 @@ import typer
 from opendt.cli.common import ConfigOption, JsonOption, command, console, errors, print_json, print_table
 
 if TYPE_CHECKING:
-    from opendt.engine.compare import Comparison, Progress
+    from opendt.engine.compare import Comparison
 
 _TABLE_WIDTH = 110  # piped output has no width of its own; names must stay whole
 
@@ -36,9 +36,9 @@ def compare(
     from opendt.settings import load_settings
 
     total = len(find_scenarios(directory))
-    simulator = get_engine(engine, load_settings(config))
-    with _progress(total) as advance:
-        found = compare_all(simulator, directory, advance)
+    with _Bar(total) as bar:
+        simulator = get_engine(engine, load_settings(config), bar.say)
+        found = compare_all(simulator, directory, bar.advance)
     if as_json:
         print_json(found.as_json())
     else:
@@ -47,26 +47,29 @@ def compare(
         raise typer.Exit(1)
 
 
-class _progress:
+class _Bar:
     """A progress bar on stderr while scenarios run; nothing when stderr is not a terminal."""
 
     def __init__(self, total: int) -> None:
-        from rich.progress import Progress as Bar
+        from rich.progress import Progress
 
-        self._bar = Bar(console=errors, transient=True, disable=not errors.is_terminal)
-        self._total = total
+        self._bar = Progress(console=errors, transient=True, disable=not errors.is_terminal)
+        self._task = self._bar.add_task("starting", total=total)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> _Bar:
         self._bar.start()
-        task = self._bar.add_task("comparing", total=self._total)
-
-        def show(name: str, number: int, total: int) -> None:
-            self._bar.update(task, completed=number, description=name)
-
-        return show
+        return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
+
+    def advance(self, name: str, number: int, total: int) -> None:
+        """The scenario of that number begins."""
+        self._bar.update(self._task, completed=number, total=total, description=name)
+
+    def say(self, text: str) -> None:
+        """Something slow begins."""
+        self._bar.update(self._task, description=text)
 
 
 def _print(found: Comparison) -> None:

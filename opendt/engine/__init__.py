@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from opendt.errors import ConfigError
@@ -13,12 +14,13 @@ if TYPE_CHECKING:
 ENGINES = ("native", "opendc")
 
 
-def get_engine(name: str, settings: Settings | None = None) -> Engine:
+def get_engine(name: str, settings: Settings | None = None, progress: Callable[[str], None] | None = None) -> Engine:
     """The engine of that name.
 
     Args:
         name: ``native`` or ``opendc``.
         settings: where OpenDC and Java are; read from the environment when None.
+        progress: told in a few words before something slow begins (compiling kernels on first use).
 
     Raises:
         ConfigError: there is no such engine.
@@ -27,7 +29,7 @@ def get_engine(name: str, settings: Settings | None = None) -> Engine:
     if name == "native":
         from opendt.engine.native.engine import NativeEngine
 
-        return NativeEngine()
+        return NativeEngine(progress)
     if name == "opendc":
         from opendt.engine.opendc.engine import OpenDCEngine
         from opendt.settings import load_settings

@@ -231,7 +231,7 @@ class TestCommand:
     def replayed(self, monkeypatch, scenario):
         self.change = lambda tables: tables
         replay = Replay(scenario / "expected", lambda tables: self.change(tables))
-        monkeypatch.setattr("opendt.engine.get_engine", lambda name, settings: replay)
+        monkeypatch.setattr("opendt.engine.get_engine", lambda *_: replay)
 
     def test_json_counts_scenarios_and_names_failures(self, scenario):
         self.change = scaled("powerSource", "power_draw", 2.0)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from opendt.cli import app
 from opendt.engine import get_engine
 from opendt.engine.info import opendc_info
-from opendt.engine.opendc.install import find_installation, find_runner
+from opendt.engine.opendc.install import NEEDED_JARS, find_installation, find_runner
 from opendt.engine.opendc.java import find_java
 from opendt.engine.opendc.runner import Finished, command_line, failure, run_program, stack_cause
 from opendt.errors import EngineBusyError, EngineError, MissingDependencyError
@@ -98,6 +101,13 @@ def test_a_copy_without_a_needed_jar_is_refused_by_its_name(stand_in):
         find_installation(stand_in.home, stand_in.java_home, EMPTY)
 
 
+def test_relative_folders_work_from_anywhere(stand_in, monkeypatch):
+    monkeypatch.chdir(stand_in.folder)
+    installation = find_installation(Path("opendc"), Path("jdk"), EMPTY)
+    assert installation.runner.home == stand_in.home
+    assert installation.java.program == stand_in.java_home / "bin/java"
+
+
 class TestInfo:
     def test_a_complete_installation_is_ready(self, stand_in):
         facts = opendc_info(stand_in.settings())
@@ -112,6 +122,19 @@ class TestInfo:
         assert facts["ready"] is False
         assert any("zstd-jni" in text for text in facts["missing"])
         assert any("Java 21" in text for text in facts["missing"])
+
+    def test_the_command_prints_one_json_object(self, stand_in, monkeypatch):
+        monkeypatch.setenv("OPENDC_HOME", str(stand_in.home))
+        monkeypatch.setenv("OPENDT_OPENDC__JAVA_HOME", str(stand_in.java_home))
+        facts = json.loads(CliRunner().invoke(app, ["engine", "info", "--json"]).stdout)
+        assert facts["native"]["ready"] is True
+        assert facts["opendc"]["jars"] == len(NEEDED_JARS)
+
+    def test_the_command_succeeds_without_opendc(self, monkeypatch):
+        monkeypatch.delenv("OPENDC_HOME", raising=False)
+        done = CliRunner().invoke(app, ["engine", "info"])
+        assert done.exit_code == 0
+        assert "OPENDC_HOME is not set" in " ".join(done.stdout.split())
 
 
 class TestRunning:

@@ -71,12 +71,12 @@ class Batch:
             if folder is not None:
                 found[index] = Files(tuple(folder / str(x) for x in range(len(request.exports))), key)
         missing = [index for index in range(len(keys)) if index not in found]
+        if missing:  # before running: the folders of these runs are read after this method
+            cache.prune_runs(self.settings.archive, self.settings.keep_runs)
         parts = [part.tolist() for part in np.array_split(missing, self.settings.parallel) if len(part)]
         with ThreadPoolExecutor(max_workers=max(1, len(parts))) as pool:
             for part in pool.map(lambda indices: self._run_part(request, indices, keys), parts):
                 found |= part
-        if missing:
-            cache.prune_runs(self.settings.archive, self.settings.keep_runs)
         return [found[index] for index in range(len(keys))]
 
     def _keys(self, request: Request) -> list[str]:

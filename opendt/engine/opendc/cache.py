@@ -82,11 +82,14 @@ def write_metadata(folder: Path, facts: Mapping[str, Any]) -> None:
 
 
 def prune_runs(archive: Path, keep: int) -> None:
-    """Remove the oldest run folders beyond ``keep``; 0 keeps all. Folders still in use have no metadata and stay."""
+    """Remove the oldest run folders so that with a new one there are ``keep``; 0 keeps all.
+
+    Folders of runs under way have no metadata yet and stay.
+    """
     if keep == 0 or not archive.is_dir():
         return
     ended = sorted(p for p in archive.iterdir() if (p / METADATA).is_file())
-    for folder in ended[: max(0, len(ended) - keep)]:
+    for folder in ended[: max(0, len(ended) - keep + 1)]:
         shutil.rmtree(folder, ignore_errors=True)
 
 

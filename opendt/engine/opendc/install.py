@@ -74,13 +74,13 @@ def find_runner(home: Path | None) -> Runner:
     if home is None:
         raise MissingDependencyError(f"OpenDC is not set up: OPENDC_HOME is not set. {GET_IT}")
     for below in _BELOW:
-        folder = home.expanduser() / below
+        folder = (home.expanduser() / below).absolute()
         jars = tuple(sorted((folder / "lib").glob("*.jar")))
         script = next((p for p in (folder / "bin" / SCRIPT, folder / SCRIPT) if p.is_file()), None)
         if jars or script:
             files = jars or ((script,) if script else ())
             stamps = tuple((str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in files)
-            return Runner(folder.resolve(), jars, script, _hash(stamps))
+            return Runner(folder, jars, script, _hash(stamps))
     raise MissingDependencyError(f"OpenDC is not in {home}: no lib/*.jar and no bin/{SCRIPT}. {GET_IT}")
 
 

@@ -80,7 +80,7 @@ def _places(java_home: Path | None, environment: Mapping[str, str]) -> Iterator[
         yield _program(Path(environment["JAVA_HOME"])), "JAVA_HOME"
     on_path = shutil.which("java", path=environment.get("PATH", ""))
     if on_path:
-        yield Path(on_path), "PATH"
+        yield Path(on_path).absolute(), "PATH"
     known = [_program(home) for pattern in _KNOWN for home in _glob(pattern)]
     present = {program.resolve(): program for program in known if os.access(program, os.X_OK)}
     for program in sorted(present.values(), key=lambda p: (-_ask(p, "").major, str(p))):
@@ -93,7 +93,7 @@ def _glob(pattern: str) -> list[Path]:
 
 
 def _program(home: Path) -> Path:
-    return home / "bin" / "java"
+    return home.expanduser().absolute() / "bin" / "java"
 
 
 def _ask(program: Path, source: str) -> Java:
