@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -9,8 +10,10 @@ from typing import Any
 
 from prefect.context import FlowRunContext
 
+from opendt.settings import Settings
 from opendt.traces import Trace
 from opendt.twin.totals import RunSummary, WindowSummary
+from tasks.report import key_figures
 
 
 def window_count(trace: Trace, length_s: int) -> int:
@@ -32,6 +35,13 @@ def publish_run(summary: RunSummary, windows: Sequence[WindowSummary]) -> None:
     """The summary and the table of windows of a run."""
     publish_markdown("summary", summary.run_id, run_markdown(summary))
     publish_table("windows", summary.run_id, "What each window brought.", [window_row(w) for w in windows])
+
+
+def publish_figures(settings: Settings, run_id: str) -> None:
+    """The key figures of a run; drawing them takes a second, so only where somebody can look at them."""
+    if FlowRunContext.get() is not None:
+        for name, png in key_figures(settings.lake, run_id, settings.datacenter).items():
+            publish_image(name, run_id, png)
 
 
 def run_markdown(summary: RunSummary) -> str:
@@ -100,6 +110,15 @@ def publish_link(kind: str, url: str, text: str) -> None:
         from prefect.artifacts import create_link_artifact
 
         create_link_artifact(url, link_text=text, key=key(kind), description=text)
+
+
+def publish_image(kind: str, run_id: str, png: bytes) -> None:
+    """A figure in the current flow run, carried in the artifact itself, so that it needs no file server."""
+    if FlowRunContext.get() is not None:
+        from prefect.artifacts import create_image_artifact
+
+        url = "data:image/png;base64," + base64.b64encode(png).decode()
+        create_image_artifact(url, key=key(kind), description=f"{kind} of {run_id}")
 
 
 def key(kind: str) -> str:

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from opendt.settings import Settings, load_settings
 
 # What people fill in comes first in a form; what they rarely touch, last.
-FIRST = ("trace", "run_id", "speed", "engine", "calibration", "optimize", "window_length_s", "topology", "max_windows")
+FIRST = ("trace", "run_id", "speed", "engine", "calibration", "optimize", "window_length_s", "topology", "max_windows",
+         "strategy", "budget", "keep_days", "out")  # fmt: skip
 LAST = ("replay_id", "kafka", "datacenter", "lake", "config", "overrides")
 
 
@@ -139,6 +140,44 @@ class TwinParameters(RunParameters):
 
 class PipelineParameters(ReplayParameters, RunParameters):
     """Everything at once: replay a trace, simulate, calibrate, propose."""
+
+
+class MaintainParameters(Parameters):
+    """Compact the lake and forget old snapshots."""
+
+    keep_days: float | None = Field(
+        None, gt=0, title="Keep [days]", description="Age at which snapshots expire; empty for the age configured."
+    )
+
+
+class ReportParameters(Parameters):
+    """Write the report of a run."""
+
+    run_id: str = Field("latest", min_length=1, title="Run id", description="Run to report on; latest for the newest.")
+    out: str = Field(
+        "", title="Folder", description="Where to write; empty for artifacts/reports and the run id."
+    )  # fmt: skip
+
+
+class OptimizeParameters(Parameters):
+    """Look for a topology that meets the objectives with less energy."""
+
+    trace: str = Field("", title="Trace", description="Folder of a trace; leave empty when a run id is given.")
+    run_id: str = Field(
+        "", title="Run id", pattern=RUN_ID_PATTERN, description="A run in the lake; leave empty when a trace is given."
+    )
+    strategy: Literal["as configured", "rules", "bayesian", "random", "llm", "tournament"] = Field(
+        "as configured", title="Strategy", description="Who proposes; tournament gives each the same budget."
+    )
+    budget: int = Field(
+        0, ge=0, le=100_000, title="Simulations", description="Simulations per strategy; 0 for the number configured."
+    )
+
+    def _named(self) -> dict[str, Any]:
+        return super()._named() | {
+            "optimize.strategy": _chosen(self.strategy),
+            "optimize.budget": self.budget or None,
+        }
 
 
 def _chosen(value: str) -> str | None:

@@ -10,6 +10,7 @@ from prefect import flow
 
 from flows import artifacts
 from flows.follow import follow
+from flows.hooks import mark_run
 from flows.parameters import PipelineParameters
 from flows.progress import Progress
 from flows.runtime import default_run_id, run_name, say
@@ -23,8 +24,13 @@ from tasks.lake import finish_run, record_replay
 from tasks.optimize import propose
 from tasks.stream import read_trace
 
+interrupted = mark_run(PipelineParameters, "run")
 
-@flow(name="pipeline", flow_run_name=run_name("pipeline", "trace"), persist_result=False)
+
+@flow(
+    name="pipeline", flow_run_name=run_name("pipeline", "trace"), persist_result=False,
+    on_cancellation=[interrupted], on_crashed=[interrupted],
+)  # fmt: skip
 def pipeline(params: PipelineParameters) -> RunSummary:
     """Replay a trace through Kafka, simulate it window by window, calibrate, propose; results in the lake."""
     settings = params.settings()
@@ -53,6 +59,7 @@ def pipeline(params: PipelineParameters) -> RunSummary:
         summary = finish_run(session, propose(session, trace, run_id), run_id)
     progress.done()
     artifacts.publish_run(summary, windows)
+    artifacts.publish_figures(settings, run_id)
     say("Run %s completed: %d windows, %.1f kWh, %.1f s.", run_id, summary.windows, summary.energy_kwh, summary.wall_s)
     return summary
 

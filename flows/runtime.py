@@ -126,7 +126,12 @@ def _run_id(given: Any) -> str:
 def default_run_id(kind: str) -> str:
     """A new run id. Inside a flow run it follows from that run, so that Retry in the UI resumes what it started."""
     started = flow_run.id
-    return f"{kind}-{started[:13]}" if started else new_run_id(kind)
+    return flow_run_id_as_run_id(kind, started) if started else new_run_id(kind)
+
+
+def flow_run_id_as_run_id(kind: str, flow_run_id: str) -> str:
+    """The run id of a flow run that was given none."""
+    return f"{kind}-{flow_run_id[:13]}"
 
 
 def say(text: str, *values: Any) -> None:

@@ -88,7 +88,7 @@ def _schedule(entry: dict[str, Any], settings: Settings) -> Any:
 
     nightly = entry.get("slug") == "nightly"
     cron = settings.prefect.nightly_cron if nightly else entry["cron"]
-    timezone = settings.prefect.timezone if nightly else entry["timezone"]
+    timezone = settings.prefect.timezone
     try:
         schedule = CronSchedule(cron=cron, timezone=timezone)
     except ValueError as error:

@@ -9,6 +9,7 @@ from prefect import flow
 
 from flows import artifacts
 from flows.follow import follow
+from flows.hooks import mark_run
 from flows.parameters import TwinParameters
 from flows.progress import Progress
 from flows.runtime import default_run_id, run_name, say
@@ -19,8 +20,13 @@ from opendt.twin.run import open_session
 from opendt.twin.totals import RunSummary
 from tasks.lake import finish_run
 
+interrupted = mark_run(TwinParameters, "twin")
 
-@flow(name="twin", flow_run_name=run_name("twin", "datacenter"), persist_result=False)
+
+@flow(
+    name="twin", flow_run_name=run_name("twin", "datacenter"), persist_result=False,
+    on_cancellation=[interrupted], on_crashed=[interrupted],
+)  # fmt: skip
 def twin(params: TwinParameters) -> RunSummary:
     """Consume telemetry from Kafka, simulate and calibrate window by window; results in the lake.
 
@@ -42,4 +48,5 @@ def twin(params: TwinParameters) -> RunSummary:
         summary = finish_run(session, [], run_id)
     progress.done()
     artifacts.publish_run(summary, windows)
+    artifacts.publish_figures(settings, run_id)
     return summary

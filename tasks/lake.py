@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from opendt.lake import Lake
+from opendt.lake.maintain import maintain
 from opendt.settings import LakeSettings
 from opendt.twin.session import TwinSession
 from opendt.twin.totals import RunSummary
-from tasks.policy import step
+from tasks.policy import LONG_TIMEOUT_S, step
 
 
 @step(run_name="{run_id} totals")
@@ -27,3 +28,10 @@ def record_replay(settings: LakeSettings, report: dict[str, Any], trace: str, ru
     row = {name: report[name] for name in columns} | {"trace": trace, "run_id": run_id}
     with Lake.open(settings) as lake:
         lake.upsert("replays", [row])
+
+
+@step(name="maintain lake", timeout_s=LONG_TIMEOUT_S)
+def maintain_lake(settings: LakeSettings, keep_days: float | None = None) -> dict[str, Any]:
+    """Compact the lake and expire old snapshots; safe while others write."""
+    with Lake.open(settings) as lake:
+        return maintain(lake, keep_days=keep_days).as_dict()

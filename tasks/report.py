@@ -1,0 +1,39 @@
+"""Reports and figures of runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from opendt.lake import Lake
+from opendt.settings import LakeSettings
+from tasks.policy import step
+
+if TYPE_CHECKING:  # draws with matplotlib, which takes a second to import
+    from opendt.reports.run import RunReport
+
+REPORTS = Path("artifacts/reports")
+
+
+@step(run_name="{run_id} report")
+def write_report(settings: LakeSettings, run_id: str, datacenter: str | None, out: str = "") -> RunReport:
+    """Write a run's report; ``latest`` is the newest run, the folder is named after the run unless given."""
+    from opendt.reports import data
+    from opendt.reports.run import write_run_report
+
+    with Lake.open(settings, read_only=True) as lake:
+        known = data.find_run(lake, data.latest_run_id(lake) if run_id == "latest" else run_id, datacenter)
+        folder = Path(out) if out else REPORTS / known["run_id"]
+        return write_run_report(lake, known["run_id"], folder, datacenter=known["datacenter"])
+
+
+@step(run_name="{run_id} figures")
+def key_figures(settings: LakeSettings, run_id: str, datacenter: str | None) -> dict[str, bytes]:
+    """The figures worth a look in the UI, as PNG by name."""
+    from opendt.reports.figures import accuracy_png, power_png
+
+    with Lake.open(settings, read_only=True) as lake:
+        return {
+            "power": power_png(lake, run_id, datacenter),
+            "accuracy": accuracy_png(lake, run_id, datacenter),
+        }
