@@ -159,7 +159,7 @@ class OpenDCSettings(Section):
 class CalibrationSettings(Section):
     """Calibration of the power model."""
 
-    mode: Literal["off", "grid", "bayesian", "online"] = Field("grid", description="How to calibrate per window.")
+    mode: Literal["off", "grid", "bayesian", "online"] = Field("online", description="How to calibrate per window.")
     parameter: str = Field("cpuPowerModel.calibrationFactor", description="Topology property the grid varies.")
     grid_min: float = Field(3.0, gt=0, description="Smallest grid value.")
     grid_max: float = Field(9.0, gt=0, description="Largest grid value.")

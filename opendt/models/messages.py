@@ -65,6 +65,15 @@ class FragmentChunk:
         return self.time_ms + total
 
 
+class FragmentRow(NamedTuple):
+    """One fragment of a task, in a layout that sends them singly and without a number, in order."""
+
+    time_ms: int
+    task_id: int
+    duration_ms: int
+    cpu_usage_mhz: float
+
+
 @dataclass(slots=True)
 class PowerReading:
     """Measured power of the whole datacenter [W]."""
@@ -94,16 +103,16 @@ class EndOfStream:
     """The last record of a replay in a partition.
 
     ``count`` records of the replay came before it in this partition; ``checksum`` is the running CRC-32 of their
-    values. ``others`` maps "topic/partition" to the count of partitions whose layout has no end of its own.
+    values. ``others`` has both for partitions whose layout has no end of its own, by "topic/partition".
     """
 
     time_ms: int
     count: int
     checksum: int
-    others: dict[str, int] = field(default_factory=dict)
+    others: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
-Record = TaskHead | FragmentChunk | PowerReading | TopologyChange | Heartbeat | EndOfStream
+Record = TaskHead | FragmentChunk | FragmentRow | PowerReading | TopologyChange | Heartbeat | EndOfStream
 
 
 @dataclass(frozen=True, slots=True)

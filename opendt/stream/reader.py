@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+from zlib import crc32
 
 from opendt.models.messages import EndOfStream, Heartbeat, Partition, Record
 from opendt.settings import StreamSettings
 from opendt.stream.envelope import DATACENTER, REPLAY, SEQUENCE, BadRecord, Envelope, open_envelope
+from opendt.windows.assembly import Row
 from opendt.windows.sequences import NOTHING, check_end
 from opendt.windows.windower import Incoming, Windower
 
@@ -39,6 +41,9 @@ class Reader:
         self._datacenter, self._replay = datacenter, replay_id
         self._most = settings.max_message_bytes
         self._partitions: dict[str, dict[int, Partition]] = {}
+        self._row_topic = getattr(decode, "row_topic", None)
+        self._decode_row = getattr(decode, "row", None)
+        self._awaited: dict[Partition, tuple[str, int, int]] = {}
         self._usual_replay = None if replay_id is None else (REPLAY, replay_id.encode())
         self._usual_datacenter = (DATACENTER, datacenter.encode())
 
@@ -48,17 +53,64 @@ class Reader:
         Raises:
             StreamGapError: records are missing before one of them.
         """
-        total, ledger, offset = 0, self._windower.ledger, 0
+        total, ledger = 0, self._windower.ledger
         last: dict[Partition, int] = {}
+        rows: dict[Partition, list[Any]] = {}
         for message in messages:
             value: bytes | None = message.value()
             partition = self._partition(message.topic(), message.partition())
             offset = last[partition] = message.offset()
             total += len(value) if value else 0
-            self._take(message, partition, offset, value)
+            if partition[0] == self._row_topic:
+                rows.setdefault(partition, []).append(message)
+            else:
+                self._take(message, partition, offset, value)
+        for partition, found in rows.items():
+            self._take_rows(partition, found)
         for partition, offset in last.items():
             ledger.read(partition, offset)
+        if self._awaited:
+            self._check_awaited()
         return total
+
+    def _take_rows(self, partition: Partition, messages: Sequence[Any]) -> None:
+        """Single fragments, of which there are millions: the usual ones together, the others one by one."""
+        replay, decode = self._replay, self._decode_row
+        if replay is None or decode is None or self._windower.ledger.has_early(partition):
+            for message in messages:
+                self._take(message, partition, message.offset(), message.value())
+            return
+        sequences = self._windower.sequences
+        rows: list[Row] = []
+        marks: list[tuple[int, int]] = []
+        mark = sequences.mark(replay, partition)
+        for message in messages:
+            value = message.value()
+            sequence = self._usual_sequence(message.headers())
+            row = decode(message.key(), value) if sequence == mark[0] + 1 else None
+            if row is not None and len(value) <= self._most:
+                rows.append((*row, partition, message.offset(), value))
+                marks.append(mark)
+                mark = (sequence, crc32(value, mark[1]))
+                continue
+            self._add_rows(replay, rows, marks, mark)
+            rows, marks = [], []
+            self._take(message, partition, message.offset(), value)
+            mark = sequences.mark(replay, partition)
+        self._add_rows(replay, rows, marks, mark)
+
+    def _add_rows(self, replay: str, rows: list[Row], marks: list[tuple[int, int]], mark: tuple[int, int]) -> None:
+        if rows:
+            self._windower.sequences.advance(replay, rows[0][4], mark)
+            self._windower.add_rows(replay, rows, marks)
+
+    def _usual_sequence(self, headers: list[tuple[str, Any]] | None) -> int:
+        """Sequence number in the headers that our own replay writes, -1 for any others."""
+        if headers is None or len(headers) != 3:
+            return -1
+        replay, (name, number), datacenter = headers
+        usual = replay == self._usual_replay and name == SEQUENCE and datacenter == self._usual_datacenter
+        return int(number) if usual and number.isdigit() and len(number) < 17 else -1
 
     def _partition(self, topic: str, number: int) -> Partition:
         """The (topic, partition) tuple, always the same object: making one per message would cost more."""
@@ -97,16 +149,28 @@ class Reader:
             return
         if type(first) is EndOfStream and envelope.replay is not None and envelope.sequence is not None:
             check_end(envelope.replay, partition, first, before)
+            self._await_others(envelope.replay, first)
         windower.add(Incoming(partition, offset, envelope.replay, before, records, value or b""))
+
+    def _await_others(self, replay: str, end: EndOfStream) -> None:
+        """Partitions without an end marker of their own end when all their records have come."""
+        for where, (count, checksum) in end.others.items():
+            topic, _, number = where.rpartition("/")
+            if number.isdigit():
+                self._awaited[self._partition(topic, int(number))] = (replay, count, checksum)
+
+    def _check_awaited(self) -> None:
+        for partition, (replay, count, checksum) in list(self._awaited.items()):
+            mark = self._windower.sequences.mark(replay, partition)
+            if mark[0] + 1 >= count:
+                check_end(replay, partition, EndOfStream(0, count, checksum), mark)
+                self._windower.watermark.end(partition)
+                del self._awaited[partition]
 
     def _envelope(self, headers: list[tuple[str, Any]] | None) -> Envelope:
         """Headers as values; those of the very replay we read are recognised without decoding them."""
-        if headers is not None and len(headers) == 3:
-            replay, (name, number), datacenter = headers
-            usual = replay == self._usual_replay and name == SEQUENCE and datacenter == self._usual_datacenter
-            if usual and number.isdigit() and len(number) < 17:
-                return Envelope(self._replay, int(number), self._datacenter)
-        return open_envelope(headers)
+        sequence = self._usual_sequence(headers)
+        return open_envelope(headers) if sequence < 0 else Envelope(self._replay, sequence, self._datacenter)
 
     def _wanted(self, envelope: Envelope, topic: str) -> bool:
         if envelope.datacenter is not None and envelope.datacenter != self._datacenter:

@@ -14,7 +14,7 @@ from opendt.settings import StreamSettings
 from opendt.stream import kafka, topics
 from opendt.stream.ahead import Ahead
 from opendt.stream.envelope import DATACENTER, REPLAY, SEQUENCE
-from opendt.stream.layouts import Layout, layout_of
+from opendt.stream.layouts import PlannedLayout, layout_of
 from opendt.stream.pacing import Clock, Pacer, SystemClock
 from opendt.stream.resume import last_sequences
 from opendt.stream.schedule import Message, Replayable
@@ -147,13 +147,13 @@ class Replay:
         wall_s = self._clock.monotonic() - began
         return self._report(layout, started_ms, wall_s)
 
-    def _layout(self, client: Any) -> Layout:
+    def _layout(self, client: Any) -> PlannedLayout:
         names = {*topics.data_topics(self._settings), self._settings.topics.topology}
         counts = {name: kafka.partition_count(client, name, self._settings) for name in sorted(names)}
         self._partitions = [(name, p) for name, count in counts.items() for p in range(count)]
         return layout_of(self._trace, self._settings, self._datacenter, counts)
 
-    def _prepare(self, layout: Layout, *, embedded: bool) -> None:
+    def _prepare(self, layout: PlannedLayout, *, embedded: bool) -> None:
         if self._given is not None:
             self._start = dict(self._given)
         elif not embedded:
@@ -161,7 +161,7 @@ class Replay:
         self._marks = {where: [0, 0] for where in layout.partitions}
         self._headers = (REPLAY, self._id.encode()), (DATACENTER, self._datacenter.encode())
 
-    def _run_lanes(self, client: Any, layout: Layout, ahead: Ahead | None) -> None:
+    def _run_lanes(self, client: Any, layout: PlannedLayout, ahead: Ahead | None) -> None:
         lanes = layout.lanes()
         if len(lanes) == 1:
             self._send_lane(client, layout, lanes[0], ahead)
@@ -182,7 +182,7 @@ class Replay:
             thread.join()
         self._raise_failure()
 
-    def _send_lane(self, client: Any, layout: Layout, lane: Iterator[Message], ahead: Ahead | None) -> None:
+    def _send_lane(self, client: Any, layout: PlannedLayout, lane: Iterator[Message], ahead: Ahead | None) -> None:
         paced = self._settings.speed > 0
         for number, message in enumerate(lane):
             if paced or number % _CHECK_EVERY == 0:
@@ -228,7 +228,7 @@ class Replay:
             client.poll(0)
             self._clock.sleep(min(wait_s, 0.1))
 
-    def _housekeeping(self, client: Any, layout: Layout, time_ms: int) -> None:
+    def _housekeeping(self, client: Any, layout: PlannedLayout, time_ms: int) -> None:
         client.poll(0)
         now = self._clock.monotonic()
         if self._on_progress is not None and now >= self._next_report:
@@ -237,7 +237,7 @@ class Replay:
             done = min(self._messages + self._skipped, total)
             self._on_progress(ReplayProgress(time_ms, done, total, self._bytes, self._pacer.lag_s))
 
-    def _send_ends(self, client: Any, layout: Layout, ahead: Ahead | None) -> None:
+    def _send_ends(self, client: Any, layout: PlannedLayout, ahead: Ahead | None) -> None:
         self._raise_failure()
         counts = {where: (mark[0], mark[1]) for where, mark in self._marks.items()}
         for message in layout.ends(self._id, counts):
@@ -256,7 +256,7 @@ class Replay:
         if self._failure is not None:
             raise self._failure
 
-    def _report(self, layout: Layout, started_ms: int, wall_s: float) -> ReplayReport:
+    def _report(self, layout: PlannedLayout, started_ms: int, wall_s: float) -> ReplayReport:
         speed, span_s = self._settings.speed, (layout.end_ms - layout.begin_ms) / 1000
         stopped = self._stop.is_set()
         wanted_s = span_s / speed if speed > 0 else 0.0

@@ -11,6 +11,7 @@ from opendt.models.messages import Partition, StreamPosition
 from opendt.settings import StreamSettings, WindowSettings
 from opendt.stream import kafka, topics
 from opendt.stream.layouts import decoder_of
+from opendt.stream.ordered import OrderedTopics
 from opendt.stream.pacing import Clock, SystemClock
 from opendt.stream.reader import Reader
 from opendt.windows.batch import WindowBatch
@@ -19,7 +20,7 @@ from opendt.windows.windower import Windower
 _POLL_S = 0.01
 _COMMIT_BYTES = 400_000
 _COMMIT_S = 0.05
-_HELD_RECORDS = 400_000  # records waiting for their window above which partitions far ahead are paused
+_HELD_BYTES = 32_000_000  # bytes waiting for their window above which partitions far ahead are paused
 
 
 class WindowStream:
@@ -39,10 +40,13 @@ class WindowStream:
         topics.ensure(settings)
         self._client = kafka.consumer(settings, topics.group_id(datacenter, replay_id))
         cluster = kafka.cluster_id(self._client, settings)
-        data = self._partitions(topics.data_topics(settings))
+        data = self._partitions(clock_topics := topics.clock_topics(settings, foreign=replay_id is None))
         watched = (settings.topics.topology, settings.topics.sim_topology)
-        others = self._partitions(watched)
-        self.windower = Windower(data, others, windows, cluster, position, first_index)
+        unclocked = tuple(name for name in topics.data_topics(settings) if name not in clock_topics)
+        others = self._partitions((*watched, *unclocked))
+        longest_row_ms = round(settings.v0_longest_fragment_s * 1000) if settings.layout == "opendt-v0" else 0
+        self.windower = Windower(data, others, windows, cluster, position, first_index, longest_row_ms)
+        self._ordered = None if settings.layout == "columns" else OrderedTopics(data, settings)
         self._reader = Reader(self.windower, decoder_of(settings), settings, datacenter, replay_id, frozenset(watched))
         same = position if position is not None and position.cluster == cluster else None
         starts = self._starts([*data, *others], same)
@@ -50,7 +54,7 @@ class WindowStream:
         kafka.assign(self._client, starts)
         self._stop = threading.Event()
         self._uncommitted_bytes, self._committed_at = 0, self._clock.monotonic()
-        self._heard_at = self._clock.monotonic()
+        self._heard_at, self._heard = self._clock.monotonic(), False
         self._paused: set[Partition] = set()
 
     def __enter__(self) -> WindowStream:
@@ -111,15 +115,21 @@ class WindowStream:
         now = self._clock.monotonic()
         if messages:
             self._uncommitted_bytes += self._reader.take(messages)
-            self._heard_at = now
+            self._heard_at, self._heard = now, True
         else:
             self._check_silence(now)
+        if self._ordered is not None:
+            self._ordered.update(self._client, self.windower.watermark, self.windower.ledger.progress(), now)
         if self._uncommitted_bytes >= _COMMIT_BYTES or (messages and now - self._committed_at >= _COMMIT_S):
             kafka.commit(self._client, self.windower.ledger.progress())
             self._uncommitted_bytes, self._committed_at = 0, now
         self._balance()
 
     def _check_silence(self, now: float) -> None:
+        idle_end_s = self._settings.idle_end_s
+        if idle_end_s and now - self._heard_at > idle_end_s and self._heard:
+            self.windower.watermark.end_all()
+            return
         if self._replay is None:
             return  # a live stream may be silent as long as it likes
         allowed = self._settings.poll_timeout_s
@@ -134,11 +144,11 @@ class WindowStream:
 
     def _balance(self) -> None:
         """Keep memory bounded: while too much waits, read only the partitions that hold the watermark back."""
-        waiting = self.windower.ledger.waiting()
-        if not self._paused and waiting > _HELD_RECORDS:
+        waiting = self.windower.ledger.waiting_bytes
+        if not self._paused and waiting > _HELD_BYTES:
             self._paused = set(self.windower.ledger.progress()) - self.windower.watermark.behind()
             kafka.pause(self._client, self._paused)
-        elif self._paused and (waiting < _HELD_RECORDS // 2 or self._paused & self.windower.watermark.behind()):
+        elif self._paused and (waiting < _HELD_BYTES // 2 or self._paused & self.windower.watermark.behind()):
             kafka.resume(self._client, self._paused)
             self._paused = set()
 

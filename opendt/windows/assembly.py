@@ -7,9 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from opendt.models.messages import FragmentChunk, TaskHead
+from opendt.models.messages import FragmentChunk, Partition, TaskHead
 from opendt.models.telemetry import PowerSeries
 from opendt.models.workload import Fragments, Tasks, make_tasks
+
+# A fragment sent singly: begin [ms], task, duration [ms], CPU usage [MHz], then partition, offset and value as read.
+Row = tuple[int, int, int, float, Partition, int, bytes]
 
 
 def tasks_of(heads: Sequence[TaskHead]) -> Tasks:
@@ -64,3 +67,41 @@ def power_of(readings: Sequence[tuple[int, float]]) -> PowerSeries:
     watts = np.array([power for _, power in readings], np.float64)
     order = np.argsort(times, kind="stable")
     return PowerSeries(times[order], watts[order])
+
+
+def join_rows(rows: Sequence[Row]) -> list[tuple[FragmentChunk, list[Row]]]:
+    """Single fragments as one chunk per task, with the rows it was made of.
+
+    Fragments of a task stay in the order given. Chunks have no number (``first`` is -1): they follow what came before.
+    """
+    if not rows:
+        return []
+    times, owners, durations, usages, *_ = zip(*rows, strict=True)
+    owner = np.array(owners, np.int64)
+    order = np.argsort(owner, kind="stable")
+    duration, usage = np.array(durations, np.int64)[order], np.array(usages, np.float64)[order]
+    starts = np.flatnonzero(np.diff(owner[order], prepend=owner[order[0]] - 1))
+    stops = np.append(starts[1:], len(rows))
+    places = order.tolist()
+    joined = []
+    for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
+        first = places[start]
+        columns = array("q", duration[start:stop].tobytes()), array("d", usage[start:stop].tobytes())
+        chunk = FragmentChunk(times[first], owners[first], -1, stop - start, *columns)
+        joined.append((chunk, [rows[place] for place in places[start:stop]]))
+    return joined
+
+
+def estimate_fragments(head: TaskHead, chunks: Sequence[FragmentChunk]) -> None:
+    """Set the number of fragments of a task whose sender cannot tell, from what came in its first window.
+
+    None came: none will. Else as many as its duration takes at the shortest length seen, and one to spare; if fewer
+    come, the rest is filled in with zero length when the task is due.
+    """
+    chunk = next((chunk for chunk in chunks if chunk.task_id == head.task_id), None)
+    if chunk is None or not isinstance(chunk.duration_ms, array):
+        head.fragment_count, head.has_cpu_usage = 0, False
+        return
+    shortest_ms = min((d for d in chunk.duration_ms if d > 0), default=0)
+    needed = -(-head.duration_ms // shortest_ms) if shortest_ms else 0
+    head.fragment_count = max(needed, chunk.count) + 1

@@ -42,6 +42,8 @@ class OpenTasks:
         if task is None:
             return [], "fragments of a task that was not announced or is complete"
         received = task[_RECEIVED]
+        if chunk.first < 0:
+            chunk.first = received
         if chunk.first < received:
             return [], f"fragments {chunk.first}.. of task {task[_NAME]} came already or were filled in"
         if chunk.first + chunk.count > task[_PROMISED]:

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from opendt.models.messages import Partition, SequenceMark, StreamPosition
 
 NEVER = 2**62  # window of a record that is never handed out: the end marker
 
 
-class Pending(NamedTuple):
-    """A record read but not handed out: its window's start, and its replay's mark just before it."""
+@dataclass(slots=True)
+class _Run:
+    """Records read one after another for the same window: offsets [offset, until), all of one replay.
+
+    ``last`` and ``checksum`` are the replay's mark just before the first of them.
+    """
 
     offset: int
+    until: int
     window_ms: int
     replay: str | None
     last: int
     checksum: int
+    size: int  # bytes of their values
 
 
 class Ledger:
@@ -33,9 +39,10 @@ class Ledger:
         early = position.early if position else {}
         names = list(partitions)
         self._next: dict[Partition, int] = {p: offsets.get(p, 0) for p in names}
-        self._pending: dict[Partition, deque[Pending]] = {p: deque() for p in names}
+        self._waiting: dict[Partition, deque[_Run]] = {p: deque() for p in names}
         self._early: dict[Partition, set[int]] = {p: set(early.get(p, ())) for p in names}
         self._disordered: set[Partition] = set()
+        self.waiting_bytes = 0
 
     def begin(self, offsets: Mapping[Partition, int]) -> None:
         """Reading starts at these offsets."""
@@ -46,49 +53,69 @@ class Ledger:
         early = self._early[partition]
         return bool(early) and offset in early
 
+    def has_early(self, partition: Partition) -> bool:
+        """Whether any record of the partition was dealt with before its turn."""
+        return bool(self._early[partition])
+
     def read(self, partition: Partition, offset: int) -> None:
         """A record was read."""
         self._next[partition] = offset + 1
 
-    def hold(self, partition: Partition, pending: Pending) -> None:
-        """A record waits for its window."""
-        waiting = self._pending[partition]
-        if waiting and pending.window_ms < waiting[-1].window_ms:
-            self._disordered.add(partition)
-        waiting.append(pending)
+    def hold(
+        self,
+        partition: Partition,
+        offset: int,
+        window_ms: int,
+        replay: str | None,
+        before: tuple[int, int],
+        size: int,
+        until: int | None = None,
+    ) -> None:
+        """A record, or all up to ``until``, wait for their window; ``before`` is their replay's mark just before."""
+        until = offset + 1 if until is None else until
+        waiting = self._waiting[partition]
+        self.waiting_bytes += size
+        if waiting:
+            run = waiting[-1]
+            if run.window_ms == window_ms and run.replay == replay:
+                run.until = until
+                run.size += size
+                return
+            if window_ms < run.window_ms:
+                self._disordered.add(partition)
+        waiting.append(_Run(offset, until, window_ms, replay, before[0], before[1], size))
 
     def dealt_with(self, partition: Partition, offset: int) -> None:
         """A record needs no window (late, dead, duplicate) and must not be counted again."""
-        if self._pending[partition]:
+        if self._waiting[partition]:
             self._early[partition].add(offset)
 
     def release(self, window_ms: int) -> None:
         """The window that starts at ``window_ms``, and all before it, were handed out."""
-        for partition, waiting in self._pending.items():
+        for partition, waiting in self._waiting.items():
             if partition in self._disordered:
                 self._release_disordered(partition, window_ms)
             else:
                 while waiting and waiting[0].window_ms <= window_ms:
-                    waiting.popleft()
+                    self.waiting_bytes -= waiting.popleft().size
 
     def _release_disordered(self, partition: Partition, window_ms: int) -> None:
-        waiting = self._pending[partition]
-        kept = deque(p for p in waiting if p.window_ms > window_ms)
+        waiting = self._waiting[partition]
+        kept = deque(run for run in waiting if run.window_ms > window_ms)
+        gone = [run for run in waiting if run.window_ms <= window_ms]
+        self.waiting_bytes -= sum(run.size for run in gone)
         if kept:
             first = kept[0].offset
-            self._early[partition].update(p.offset for p in waiting if p.window_ms <= window_ms and p.offset > first)
-        self._pending[partition] = kept
-        windows = [p.window_ms for p in kept]
+            for run in gone:
+                self._early[partition].update(o for o in range(run.offset, run.until) if o > first)
+        self._waiting[partition] = kept
+        windows = [run.window_ms for run in kept]
         if windows == sorted(windows):
             self._disordered.discard(partition)
 
-    def waiting(self) -> int:
-        """Number of records waiting for their window."""
-        return sum(len(w) for w in self._pending.values())
-
     def offsets(self) -> dict[Partition, int]:
         """Next offset to read, for going on after a restart."""
-        return {p: w[0].offset if (w := self._pending[p]) else n for p, n in self._next.items()}
+        return {p: w[0].offset if (w := self._waiting[p]) else n for p, n in self._next.items()}
 
     def progress(self) -> dict[Partition, int]:
         """Next offset to read in this process: how far reading, not handing out, has come."""
@@ -105,12 +132,15 @@ class Ledger:
     def marks(self, known: Mapping[tuple[str, Partition], tuple[int, int]]) -> dict[tuple[str, str, int], SequenceMark]:
         """Sequence marks that belong to ``offsets``: those before the first waiting record of each replay."""
         marks = dict(known)
-        for partition, waiting in self._pending.items():
-            replays = {replay for replay, p in known if p == partition}
-            for pending in waiting:
-                if not replays:
+        replays: dict[Partition, set[str | None]] = {}
+        for replay, partition in known:
+            replays.setdefault(partition, set()).add(replay)
+        for partition, waiting in self._waiting.items():
+            left = replays.get(partition, set())
+            for run in waiting:
+                if not left:
                     break
-                if pending.replay in replays:
-                    replays.discard(pending.replay)
-                    marks[pending.replay, partition] = (pending.last, pending.checksum)
+                if run.replay in left and run.replay is not None:
+                    left.discard(run.replay)
+                    marks[run.replay, partition] = (run.last, run.checksum)
         return {(r, t, p): SequenceMark(*mark) for (r, (t, p)), mark in marks.items()}

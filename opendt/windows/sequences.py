@@ -28,6 +28,10 @@ class Sequences:
         """All marks, by (replay, partition)."""
         return self._marks
 
+    def advance(self, replay: str, partition: Partition, mark: tuple[int, int]) -> None:
+        """Set the mark after records whose numbers and checksum the caller followed itself."""
+        self._marks[replay, partition] = mark
+
     def accept(self, replay: str, partition: Partition, sequence: int, value: bytes) -> tuple[int, int] | None:
         """Note a record; gives the mark before it, or None for a record that was seen before.
 

@@ -20,14 +20,22 @@ class Watermark:
         self._ended: set[Partition] = set()
 
     def advance(self, partition: Partition, time_ms: int) -> None:
-        """A record of this event time was read: nothing older should follow. Going backwards has no effect."""
-        known = self._times.get(partition)
+        """A record of this event time was read: nothing older should follow.
+
+        Going backwards has no effect, and neither have partitions that do not count.
+        """
+        known = self._times.get(partition, time_ms)
         if known is None or time_ms > known:
             self._times[partition] = time_ms
 
     def end(self, partition: Partition) -> None:
         """Nothing more follows in this partition."""
-        self._ended.add(partition)
+        if partition in self._times:
+            self._ended.add(partition)
+
+    def end_all(self) -> None:
+        """Nothing more follows anywhere."""
+        self._ended.update(self._times)
 
     def of(self, partition: Partition) -> int | None:
         """The partition's own watermark, None before its first record."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
 
@@ -11,6 +11,7 @@ from opendt.models.messages import (
     DeadLetter,
     EndOfStream,
     FragmentChunk,
+    FragmentRow,
     Heartbeat,
     LateRecord,
     Partition,
@@ -23,14 +24,14 @@ from opendt.models.messages import (
 from opendt.models.topology import Topology
 from opendt.models.workload import Workload
 from opendt.settings import WindowSettings
-from opendt.windows.assembly import fragments_of, power_of, tasks_of
+from opendt.windows.assembly import Row, estimate_fragments, fragments_of, join_rows, power_of, tasks_of
 from opendt.windows.batch import WindowBatch
 from opendt.windows.completeness import OpenTasks
-from opendt.windows.ledger import NEVER, Ledger, Pending
-from opendt.windows.sequences import Sequences
+from opendt.windows.ledger import NEVER, Ledger
+from opendt.windows.sequences import NOTHING, Sequences
 from opendt.windows.watermark import Watermark
 
-_KINDS = {TaskHead: "task", FragmentChunk: "fragments", PowerReading: "power"}
+_KINDS = {TaskHead: "task", FragmentChunk: "fragments", FragmentRow: "fragments", PowerReading: "power"}
 
 
 @dataclass(slots=True)
@@ -53,7 +54,8 @@ class _Buffer:
     """What has come for one window."""
 
     heads: list[tuple[int, int, Partition, int, TaskHead]] = field(default_factory=list)
-    chunks: list[tuple[int, int, int, FragmentChunk, Incoming]] = field(default_factory=list)
+    chunks: list[tuple[int, int, int, FragmentChunk, Sequence[Incoming | Row]]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
     power: list[tuple[int, float]] = field(default_factory=list)
 
 
@@ -70,6 +72,8 @@ class Windower:
         cluster: identifier of the Kafka cluster, kept in positions.
         position: where to go on, None for a start from the beginning.
         first_index: number of the first window handed out.
+        longest_row_ms: for layouts that send single fragments when they end: how long one may be. Their watermark
+            stays that far behind, or as far as the longest one seen.
     """
 
     def __init__(
@@ -80,8 +84,10 @@ class Windower:
         cluster: str,
         position: StreamPosition | None = None,
         first_index: int = 0,
+        longest_row_ms: int = 0,
     ) -> None:
         partitions = list(partitions)
+        self._longest_row_ms = longest_row_ms
         self._length_ms = settings.length_s * 1000
         self._lateness_ms = round(settings.allowed_lateness_s * 1000)
         self._policy, self._cluster = settings.late_policy, cluster
@@ -103,14 +109,55 @@ class Windower:
         """A record that was understood and is neither a duplicate nor another replay's."""
         record = incoming.records[0]
         if isinstance(record, (FragmentChunk, PowerReading, TaskHead)):
-            self._add_data(incoming, record.time_ms)
+            self._add_data(incoming, record)
         elif isinstance(record, Heartbeat):
             self.watermark.advance(incoming.partition, record.time_ms)
         elif isinstance(record, EndOfStream):
             self.watermark.end(incoming.partition)
             self._hold(incoming, NEVER)
-        else:
+        elif isinstance(record, TopologyChange):
             self._add_topology(incoming, record)
+        else:
+            self.add_row(incoming, record)
+
+    def add_row(self, incoming: Incoming, row: FragmentRow) -> None:
+        """One fragment. Its sender sends it when it ends, so that others may still come that began before it ended."""
+        time_ms, duration_ms = row.time_ms, row.duration_ms
+        window_ms = time_ms - time_ms % self._length_ms
+        if self._open_ms is not None and window_ms < self._open_ms:
+            if not self._late_record(incoming, row):
+                return
+            window_ms = self._open_ms
+        self._longest_row_ms = max(self._longest_row_ms, duration_ms)
+        self.watermark.advance(incoming.partition, time_ms + duration_ms - self._longest_row_ms)
+        self._hold(incoming, window_ms)
+        rows = self._buffers.setdefault(window_ms, _Buffer()).rows
+        rows.append((*row, incoming.partition, incoming.offset, incoming.value))
+
+    def add_rows(self, replay: str, rows: Sequence[Row], before: Sequence[tuple[int, int]]) -> None:
+        """Many fragments of one partition, in order of offset, each with its replay's mark before it.
+
+        The same as ``add_row`` for each of them, faster.
+        """
+        length_ms, open_ms, start = self._length_ms, self._open_ms, 0
+        windows = [row[0] - row[0] % length_ms for row in rows]
+        partition = rows[0][4]
+        while start < len(rows):
+            window_ms, stop = windows[start], start + 1
+            if open_ms is not None and window_ms < open_ms:
+                row = rows[start]
+                self.add_row(Incoming(partition, row[5], replay, before[start], (), row[6]), FragmentRow(*row[:4]))
+            else:
+                while stop < len(rows) and windows[stop] == window_ms:
+                    stop += 1
+                run = rows[start:stop]
+                self._buffers.setdefault(window_ms, _Buffer()).rows += run
+                size, until = sum(len(row[6]) for row in run), run[-1][5] + 1
+                self.ledger.hold(partition, run[0][5], window_ms, replay, before[start], size, until)
+            start = stop
+        self._longest_row_ms = max(self._longest_row_ms, max(row[2] for row in rows))
+        newest_ms = max(row[0] + row[2] for row in rows)
+        self.watermark.advance(partition, newest_ms - self._longest_row_ms)
 
     def reject(self, incoming: Incoming, reason: str) -> None:
         """A record that was not understood."""
@@ -129,15 +176,11 @@ class Windower:
         """A record of another replay or datacenter."""
         self._ignored += 1
 
-    def _add_data(self, incoming: Incoming, time_ms: int) -> None:
+    def _add_data(self, incoming: Incoming, record: TaskHead | FragmentChunk | PowerReading) -> None:
+        time_ms = record.time_ms
         window_ms = time_ms - time_ms % self._length_ms
         if self._open_ms is not None and window_ms < self._open_ms:
-            topic, partition = incoming.partition
-            kept = incoming.value[:PAYLOAD_KEPT_BYTES]
-            kind = _KINDS[type(incoming.records[0])]
-            self._late.append(LateRecord(topic, partition, incoming.offset, time_ms, kind, self._policy, kept))
-            if self._policy == "drop":
-                self.ledger.dealt_with(incoming.partition, incoming.offset)
+            if not self._late_record(incoming, record):
                 return
             window_ms = self._open_ms
         else:
@@ -145,10 +188,19 @@ class Windower:
         self._hold(incoming, window_ms)
         self._store(incoming, self._buffers.setdefault(window_ms, _Buffer()), window_ms)
 
+    def _late_record(self, incoming: Incoming, record: TaskHead | FragmentChunk | FragmentRow | PowerReading) -> bool:
+        """Note a late record; whether it is to be handed out all the same."""
+        (topic, partition), kept = incoming.partition, incoming.value[:PAYLOAD_KEPT_BYTES]
+        kind = _KINDS[type(record)]
+        self._late.append(LateRecord(topic, partition, incoming.offset, record.time_ms, kind, self._policy, kept))
+        if self._policy == "drop":
+            self.ledger.dealt_with(incoming.partition, incoming.offset)
+        return self._policy == "reopen"
+
     def _store(self, incoming: Incoming, buffer: _Buffer, window_ms: int) -> None:
         for record in incoming.records:
             if isinstance(record, FragmentChunk):
-                buffer.chunks.append((record.time_ms, record.task_id, record.first, record, incoming))
+                buffer.chunks.append((record.time_ms, record.task_id, record.first, record, (incoming,)))
             elif isinstance(record, PowerReading):
                 buffer.power.append((record.time_ms, record.power_w))
             elif isinstance(record, TaskHead):
@@ -163,8 +215,8 @@ class Windower:
         self._hold(incoming, window_ms)
 
     def _hold(self, incoming: Incoming, window_ms: int) -> None:
-        last, checksum = incoming.before
-        self.ledger.hold(incoming.partition, Pending(incoming.offset, window_ms, incoming.replay, last, checksum))
+        size = len(incoming.value)
+        self.ledger.hold(incoming.partition, incoming.offset, window_ms, incoming.replay, incoming.before, size)
 
     def next_batch(self) -> WindowBatch | None:
         """The next window that is closed, or None while none is (or ``finished``)."""
@@ -206,16 +258,22 @@ class Windower:
         return batch
 
     def _workload(self, buffer: _Buffer, end_ms: int, *, last: bool) -> Workload:
+        joined = join_rows(buffer.rows)
+        buffer.chunks += [(chunk.time_ms, chunk.task_id, -1, chunk, rows) for chunk, rows in joined]
         buffer.heads.sort(key=itemgetter(0, 1, 2, 3))
-        for _, _, (topic, partition), offset, head in buffer.heads:
+        for row in buffer.heads:
+            (topic, partition), offset, head = row[2:]
+            if head.fragment_count < 0:
+                estimate_fragments(head, [chunk for chunk, _ in joined])
             self._tasks.announce(head, topic, partition, offset)
         buffer.chunks.sort(key=itemgetter(0, 1, 2))
         chunks: list[FragmentChunk] = []
-        for _, _, _, chunk, incoming in buffer.chunks:
+        for _, _, _, chunk, origins in buffer.chunks:
             pieces, reason = self._tasks.take(chunk)
             chunks += pieces
             if reason:
-                self.reject(incoming, reason)
+                for origin in origins:
+                    self.reject(origin if isinstance(origin, Incoming) else _incoming(origin), reason)
         chunks += self._tasks.close(end_ms, last=last)
         return Workload(tasks_of([row[-1] for row in buffer.heads]), fragments_of(chunks))
 
@@ -238,3 +296,7 @@ class Windower:
             open_tasks=self._tasks.snapshot(),
             ended=last,
         )
+
+
+def _incoming(row: Row) -> Incoming:
+    return Incoming(row[4], row[5], None, NOTHING, (), row[6])

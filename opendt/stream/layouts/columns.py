@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
+from opendt.models.messages import Partition
 from opendt.settings import StreamSettings
-from opendt.stream import columns
+from opendt.stream import codec
+from opendt.stream.layouts.planned import PlannedLayout
 from opendt.stream.schedule import (
     FRAGMENTS,
     HEARTBEAT,
@@ -27,53 +29,27 @@ from opendt.stream.schedule import (
 from opendt.stream.topics import partition_of
 
 
-class ColumnsLayout:
-    """Messages of one trace. Same trace, datacenter and partitions, same messages, byte for byte.
-
-    Args:
-        trace: what to send.
-        settings: topics, chunk size, heartbeat interval.
-        datacenter: leads every key, so that several datacenters can share topics.
-        partitions: number of partitions of each topic.
-    """
+class ColumnsLayout(PlannedLayout):
+    """Messages of one trace in our own layout, as one sequence."""
 
     def __init__(
         self, trace: Replayable, settings: StreamSettings, datacenter: str, partitions: Mapping[str, int]
     ) -> None:
-        self._trace, self._settings, self._partitions = trace, settings, partitions
+        super().__init__(trace, settings, datacenter, partitions)
         self._names = [str(name) for name in trace.workload.tasks.name.tolist()]
         self._keys = [f"{datacenter}/{name}".encode() for name in self._names]
         self._own_key = datacenter.encode()
         self._chunks = make_chunks(trace.workload.tasks, trace.workload.fragments, settings.chunk_fragments)
         self._events, self._beats = self._plan()
 
-    def __len__(self) -> int:
-        return len(self._events)
-
-    @property
-    def end_ms(self) -> int:
-        """Event time of the last record."""
-        return int(self._events.time_ms[-1]) if len(self._events) else 0
-
-    @property
-    def begin_ms(self) -> int:
-        """Event time of the first record."""
-        return int(self._events.time_ms[0]) if len(self._events) else 0
-
-    @property
-    def partitions(self) -> list[tuple[str, int]]:
-        """Partitions whose records carry event time; each gets an end marker."""
-        names = self._settings.topics
-        return [(topic, p) for topic in (names.workload, names.power) for p in range(self._partitions[topic])]
-
     def lanes(self) -> list[Iterator[Message]]:
         """The messages, as one sequence."""
         return [self._messages()]
 
-    def ends(self, replay_id: str, counts: Mapping[tuple[str, int], tuple[int, int]]) -> list[Message]:
-        """The end markers; ``counts`` has (records, checksum) per partition."""
+    def ends(self, replay_id: str, counts: Mapping[Partition, tuple[int, int]]) -> list[Message]:
+        """An end marker for each partition."""
         return [
-            Message(self.end_ms, topic, p, None, columns.encode_end(self.end_ms, replay_id, *counts[topic, p]))
+            Message(self.end_ms, topic, p, None, codec.encode_end(self.end_ms, replay_id, *counts[topic, p]))
             for topic, p in self.partitions
         ]
 
@@ -124,14 +100,14 @@ class ColumnsLayout:
                 yield Message(time_ms, names.workload, partition, key, chunk_value(index, time_ms))
             elif kind == HEARTBEAT:
                 topic, p = self._beats[index]
-                yield Message(time_ms, topic, p, None, columns.encode_heartbeat(time_ms))
+                yield Message(time_ms, topic, p, None, codec.encode_heartbeat(time_ms))
             elif kind == POWER:
-                value = columns.encode_power(time_ms, watts[index])
+                value = codec.encode_power(time_ms, watts[index])
                 yield Message(time_ms, names.power, partition, self._own_key, value)
             elif kind == TASK:
-                yield Message(time_ms, topics[kind], partition, self._keys[index], columns.encode_task(tasks, index))
+                yield Message(time_ms, topics[kind], partition, self._keys[index], codec.encode_task(tasks, index))
             elif self._trace.topology is not None:
-                value = columns.encode_topology(time_ms, self._trace.topology, "trace")
+                value = codec.encode_topology(time_ms, self._trace.topology, "trace")
                 yield Message(time_ms, topics[kind], partition, self._own_key, value)
 
 
@@ -145,7 +121,7 @@ def _chunk_encoder(chunks: Chunks, names: list[str]) -> Callable[[int, int], byt
 
     def encode(index: int, time_ms: int) -> bytes:
         a, b = start[index], stop[index]
-        return columns.encode_fragments(
+        return codec.encode_fragments(
             time_ms,
             names[task[index]],
             first[index],

@@ -19,7 +19,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -121,7 +121,9 @@ def encode_heartbeat(time_ms: int) -> bytes:
     return orjson.dumps({"v": VERSION, "type": "heartbeat", "time_ms": time_ms})
 
 
-def encode_end(time_ms: int, replay_id: str, count: int, checksum: int, others: dict[str, int] | None = None) -> bytes:
+def encode_end(
+    time_ms: int, replay_id: str, count: int, checksum: int, others: Mapping[str, tuple[int, int]] | None = None
+) -> bytes:
     """The last record of a replay in a partition."""
     message: dict[str, Any] = {
         "v": VERSION, "type": "end", "time_ms": time_ms, "replay": replay_id, "count": count, "checksum": checksum,
@@ -133,7 +135,11 @@ def encode_end(time_ms: int, replay_id: str, count: int, checksum: int, others: 
 
 def decode(value: bytes | None) -> Record:
     """The record in a message's value. Raises ``BadRecord`` saying which field is wrong."""
-    data = parse_object(value)
+    return decode_object(parse_object(value))
+
+
+def decode_object(data: dict[str, Any]) -> Record:
+    """The record in an object. Raises ``BadRecord``."""
     if data.get("v") != VERSION:
         raise BadRecord(f"version is {_show(data.get('v'))}, known is {VERSION}")
     kind = data.get("type")
@@ -222,14 +228,22 @@ def read_topology(data: Any) -> Topology:
 
 
 def _end(data: dict[str, Any]) -> EndOfStream:
+    return read_end(integer(data, "time_ms", 0, MAX_TIME_MS), data)
+
+
+def read_end(time_ms: int, data: dict[str, Any]) -> EndOfStream:
+    """An end marker from an object with ``count``, ``checksum`` and perhaps ``others``. Raises ``BadRecord``."""
     others = data.get("others", {})
-    if not isinstance(others, dict) or not all(type(v) is int and v >= 0 for v in others.values()):
-        raise BadRecord("others must map partitions to counts")
+    pairs = isinstance(others, dict) and all(
+        isinstance(v, list) and len(v) == 2 and all(type(n) is int and n >= 0 for n in v) for v in others.values()
+    )
+    if not pairs:
+        raise BadRecord("others must map partitions to a count and a checksum")
     return EndOfStream(
-        time_ms=integer(data, "time_ms", 0, MAX_TIME_MS),
+        time_ms=time_ms,
         count=integer(data, "count", 0, 2**53),
         checksum=integer(data, "checksum", 0, 2**32 - 1),
-        others=others,
+        others={where: (count, checksum) for where, (count, checksum) in others.items()},
     )
 
 
