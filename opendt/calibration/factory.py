@@ -5,6 +5,7 @@ from __future__ import annotations
 from opendt.calibration.base import Calibrator
 from opendt.calibration.grid import GridCalibrator
 from opendt.calibration.off import NoCalibrator
+from opendt.calibration.online import OnlineCalibrator
 from opendt.errors import ConfigError
 from opendt.models.topology import Topology
 from opendt.settings import CalibrationSettings
@@ -30,4 +31,6 @@ def make_calibrator(settings: CalibrationSettings, topology: Topology, state: by
             settings.seed,
             state,
         )
+    if settings.mode == "online":
+        return OnlineCalibrator(topology, settings.seed, state)
     raise ConfigError(f"calibration.mode {settings.mode} is not available yet; use grid or off.", mode=settings.mode)

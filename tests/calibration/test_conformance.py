@@ -10,7 +10,7 @@ from opendt.models.telemetry import PowerSeries
 from opendt.power.pricing import group_models, price
 from opendt.settings import CalibrationSettings
 
-MODES = ["off", "grid"]
+MODES = ["off", "grid", "online"]
 LEARNING = [m for m in MODES if m != "off"]
 NOTHING = PowerSeries(np.zeros(0, np.int64), np.zeros(0))
 
