@@ -94,7 +94,7 @@ def _frozen(measured: F64, sample_ms: I64, expected_w: F64 | None, held: Held) -
 
 def _moves(expected_w: F64 | None, run: I64) -> bool:
     if expected_w is None:
-        return True
+        return False
     expected = expected_w[run]
     return bool(np.ptp(expected) > FROZEN_CHANGE * max(float(np.mean(expected)), 1e-9))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -94,7 +94,7 @@ def make_world(
 
 @pytest.fixture(scope="session")
 def world_of():
-    """``make_world``, remembered per arguments that are hashable."""
+    """``make_world`` with hours, truth, types, hosts, noise, seed or topology."""
     return make_world
 
 
@@ -102,9 +102,3 @@ def world_of():
 def world() -> World:
     """Twelve hours of forty hosts, without noise."""
     return make_world()
-
-
-def with_readings(world: World, window: int, readings: PowerSeries) -> World:
-    changed = list(world.readings)
-    changed[window] = readings
-    return replace(world, readings=tuple(changed))
