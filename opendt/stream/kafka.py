@@ -183,26 +183,44 @@ def partition_count(client: Any, topic: str, settings: StreamSettings) -> int:
         time.sleep(0.05)
 
 
-def _carries_record(message: Any, settings: StreamSettings) -> bool:
-    """Whether a polled message carries a record; passing troubles give False, others raise."""
+def _carries_record(message: Any, settings: StreamSettings, on_removed: Callable[[str, int], None] | None) -> bool:
     error = message.error()
     if error is None:
         return True
     if error.code() in _PASSING and not error.fatal():
         return False
+    if error.code() == _Code._AUTO_OFFSET_RESET and on_removed is not None:
+        on_removed(message.topic(), message.partition())
+        return False
     raise error_of(error, settings, f"reading {message.topic() or 'records'}")
 
 
-def poll(client: Any, settings: StreamSettings, timeout_s: float, most: int = 4096) -> list[Any]:
-    """Messages that carry a record, at most ``most``, waiting at most ``timeout_s`` for them [s]."""
+def poll(
+    client: Any,
+    settings: StreamSettings,
+    timeout_s: float,
+    most: int = 4096,
+    on_removed: Callable[[str, int], None] | None = None,
+) -> list[Any]:
+    """Messages that carry a record, at most ``most``, waiting at most ``timeout_s`` for them [s].
+
+    ``on_removed`` is told of a (topic, partition) whose next record the broker has removed; without it that is a
+    ``StreamGapError``.
+    """
     with translated(settings, "reading"):
         messages = client.consume(most, timeout_s)
-    return [message for message in messages if _carries_record(message, settings)]
+    return [message for message in messages if _carries_record(message, settings, on_removed)]
 
 
 def assign(client: Any, offsets: Mapping[tuple[str, int], int]) -> None:
     """Read these partitions from these offsets, without a consumer group's rebalancing."""
     client.assign([ck.TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()])
+
+
+def seek(client: Any, topic: str, partition: int, offset: int, settings: StreamSettings) -> None:
+    """Read a partition on from another offset."""
+    with translated(settings, f"seeking in {topic}"):
+        client.seek(ck.TopicPartition(topic, partition, offset))
 
 
 def pause(client: Any, wanted: Iterable[tuple[str, int]]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from types import TracebackType
 
-from opendt.errors import BrokerUnavailableError
+from opendt.errors import BrokerUnavailableError, StreamGapError
 from opendt.models.messages import Partition, StreamPosition
 from opendt.settings import StreamSettings, WindowSettings
 from opendt.stream import kafka, topics
@@ -16,6 +17,8 @@ from opendt.stream.pacing import Clock, SystemClock
 from opendt.stream.reader import Reader
 from opendt.windows.batch import WindowBatch
 from opendt.windows.windower import Windower
+
+log = logging.getLogger(__name__)
 
 _POLL_S = 0.01
 _COMMIT_BYTES = 400_000
@@ -56,6 +59,7 @@ class WindowStream:
         self._uncommitted_bytes, self._committed_at = 0, self._clock.monotonic()
         self._heard_at, self._heard = self._clock.monotonic(), False
         self._paused: set[Partition] = set()
+        self._removed: dict[Partition, int] = {}
 
     def __enter__(self) -> WindowStream:
         return self
@@ -111,7 +115,8 @@ class WindowStream:
         return starts
 
     def _poll(self) -> None:
-        messages = kafka.poll(self._client, self._settings, _POLL_S)
+        on_removed = None if self._replay is None else self._go_on_at_the_beginning
+        messages = kafka.poll(self._client, self._settings, _POLL_S, on_removed=on_removed)
         now = self._clock.monotonic()
         if messages:
             self._uncommitted_bytes += self._reader.take(messages)
@@ -125,6 +130,14 @@ class WindowStream:
             self._uncommitted_bytes, self._committed_at = 0, now
         self._balance()
 
+    def _go_on_at_the_beginning(self, topic: str, partition: int) -> None:
+        """The broker removed what we were to read next. If any of it was of our replay, its sequence numbers tell."""
+        low, _ = kafka.watermarks(self._client, topic, partition, self._settings)
+        log.info("%s[%d]: records before offset %d were removed; reading on from there", topic, partition, low)
+        kafka.seek(self._client, topic, partition, low, self._settings)
+        self.windower.ledger.begin({(topic, partition): low})
+        self._removed[topic, partition] = low
+
     def _check_silence(self, now: float) -> None:
         idle_end_s = self._settings.idle_end_s
         if idle_end_s and now - self._heard_at > idle_end_s and self._heard:
@@ -135,12 +148,20 @@ class WindowStream:
         allowed = self._settings.poll_timeout_s
         if self._settings.speed > 0:  # at real time there is nothing to hear between heartbeats
             allowed += 2 * self._settings.heartbeat_s / self._settings.speed
-        if now - self._heard_at > allowed:
-            raise BrokerUnavailableError(
-                f"nothing heard of replay {self._replay} for {allowed:g} s. Is `opendt replay` still running? "
-                "Start it again with the same replay id; it goes on where it stopped.",
-                replay_id=self._replay,
-            )
+        if now - self._heard_at <= allowed:
+            return
+        if self._removed:
+            (topic, partition), offset = next(iter(self._removed.items()))
+            raise StreamGapError(
+                f"{topic}[{partition}]: records before offset {offset} were removed before they were read, and replay "
+                f"{self._replay} does not go on. Raise the topic's retention and replay again with the same id.",
+                topic=topic, partition=partition, expected=None, got=offset,
+            )  # fmt: skip
+        raise BrokerUnavailableError(
+            f"nothing heard of replay {self._replay} for {allowed:g} s. Is `opendt replay` still running? "
+            "Start it again with the same replay id; it goes on where it stopped.",
+            replay_id=self._replay,
+        )
 
     def _balance(self) -> None:
         """Keep memory bounded: while too much waits, read only the partitions that hold the watermark back."""
