@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from opendt.doctor import port_is_free, prefect_version
 from opendt.errors import ConfigError, TerminalError, TransientError
 from opendt.settings import PrefectSettings
 from tasks.environment import server_environment
@@ -31,22 +28,12 @@ def api_url(settings: PrefectSettings) -> str:
     return f"http://{host}:{settings.port}/api"
 
 
-def version_at(url: str, timeout_s: float = 1.0) -> str | None:
-    """Version of the Prefect server whose API is at ``url``; None when nothing there answers as one."""
-    try:
-        with urllib.request.urlopen(f"{url}/admin/version", timeout=timeout_s) as answer:
-            value = json.load(answer)
-    except (OSError, ValueError, urllib.error.URLError):
-        return None
-    return value if isinstance(value, str) else None
-
-
 def reachable_api(settings: PrefectSettings) -> str | None:
     """The API to report to: PREFECT_API_URL or the profile's if it answers, else the local server's if that does."""
     from prefect.settings import get_current_settings
 
     for url in dict.fromkeys((get_current_settings().api.url, api_url(settings))):
-        if url and version_at(url):
+        if url and prefect_version(url):
             return url
     return None
 
@@ -60,17 +47,6 @@ def require_api(settings: PrefectSettings) -> str:
             "the address of one."
         )
     return url
-
-
-def port_is_free(host: str, port: int) -> bool:
-    """Whether a server could listen there."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
 
 
 @dataclass
@@ -105,7 +81,7 @@ class PrefectServer:
             ConfigError: something else listens on the port.
             TerminalError: the server did not come up; the message ends with its last lines.
         """
-        if version_at(self.url):
+        if prefect_version(self.url):
             return
         host, port = self.settings.host, self.settings.port
         if not port_is_free(host, port):
@@ -136,7 +112,7 @@ class PrefectServer:
     def _wait_until_healthy(self, timeout_s: float) -> None:
         assert self._process is not None
         deadline = time.monotonic() + timeout_s
-        while not version_at(self.url):
+        while not prefect_version(self.url):
             code = self._process.poll()
             if code is not None:
                 raise TerminalError(
