@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from opendt.engine.base import Occupancy, SimulationResult
+from opendt.engine.base import EngineOptions, Occupancy, SimulationResult
 from opendt.engine.native import tables, world
 from opendt.engine.native.layout import Site, site_of
 from opendt.engine.native.session import Session
@@ -41,11 +41,9 @@ class Rows:
 SAMPLES, HOSTS, TASKS, EVENTS = 0, 1, 2, 3
 
 
-def result_of(state: NativeState, session: Session | None, rows: Rows, end_ms: int | None) -> SimulationResult:
-    """Tables and totals of a call that brought ``state`` to ``end_ms``; empty ones without a session."""
+def result_of(state: NativeState, session: Session, rows: Rows, end_ms: int) -> SimulationResult:
+    """Tables and totals of a call that brought ``state`` to ``end_ms``."""
     site = site_of(state.topology)
-    if session is None or end_ms is None:
-        return _nothing(state)
     clock = session.clock
     before_j, before_g = totals(state.arrays["clusters"], _sim_until(state))
     after_j, after_g = totals(session.clusters, end_ms - (state.origin_ms or 0))
@@ -77,12 +75,13 @@ def _sim_until(state: NativeState) -> int:
     return 0 if state.until_ms is None or state.origin_ms is None else state.until_ms - state.origin_ms
 
 
-def _nothing(state: NativeState) -> SimulationResult:
+def nothing(options: EngineOptions) -> SimulationResult:
+    """The result of a call in which nothing happened."""
     return SimulationResult(
         power_source=tables.POWER_SOURCE.empty_table(),
         host=tables.HOST.empty_table(),
         service=tables.SERVICE.empty_table(),
-        task=tables.TASK.empty_table() if state.options.task_rows else None,
+        task=tables.TASK.empty_table() if options.task_rows else None,
         task_events=tables.EVENTS.empty_table(),
         occupancy=None,
         energy_j=0.0,

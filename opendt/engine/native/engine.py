@@ -9,8 +9,12 @@ import numpy as np
 
 from opendt.engine.base import EngineOptions, EngineState, SimulationResult
 from opendt.engine.native import kernels, world
-from opendt.engine.native.collect import Rows, result_of
+from opendt.engine.native.collect import Rows, nothing, result_of
 from opendt.engine.native.compiled import is_ready
+from opendt.engine.native.exact import engine as exact
+from opendt.engine.native.exact.engine import ExactState
+from opendt.engine.native.exact.failures import new_failures
+from opendt.engine.native.exact.scheduler import new_scheduler
 from opendt.engine.native.fidelity import reason_for_exact
 from opendt.engine.native.layout import site_of
 from opendt.engine.native.session import Session, close_session, fresh_arrays, new_output, open_session
@@ -20,6 +24,8 @@ from opendt.errors import ConfigError, EngineError
 from opendt.models.telemetry import CarbonTrace, no_carbon
 from opendt.models.topology import Topology
 from opendt.models.workload import Workload
+
+State = NativeState | ExactState
 
 
 class NativeEngine:
@@ -35,17 +41,16 @@ class NativeEngine:
     def __init__(self, progress: Callable[[str], None] | None = None) -> None:
         self.progress = progress or (lambda _: None)
 
-    def start(self, topology: Topology, options: EngineOptions, carbon: CarbonTrace | None = None) -> NativeState:
+    def start(self, topology: Topology, options: EngineOptions, carbon: CarbonTrace | None = None) -> State:
         """A state before the first task.
 
         Raises ``TopologyError`` or ``ConfigError`` for what this engine cannot simulate.
         """
         _check(options)
-        reason = reason_for_exact(topology, options)
-        if reason is not None:
-            raise ConfigError(
-                f"{reason}: the native engine cannot simulate this yet. Use --engine opendc.", reason=reason
-            )
+        if reason_for_exact(topology, options) is not None:
+            new_scheduler([], options.allocation, options.seed, None)
+            new_failures(options.failures, options.seed)
+            return ExactState(topology, options, carbon or no_carbon(), None, None, None)
         state = NativeState(
             topology=topology,
             options=options,
@@ -58,9 +63,7 @@ class NativeEngine:
         )
         return replace(state, arrays=fresh_arrays(state))
 
-    def advance(
-        self, state: EngineState, arrived: Workload, until_ms: int | None
-    ) -> tuple[NativeState, SimulationResult]:
+    def advance(self, state: EngineState, arrived: Workload, until_ms: int | None) -> tuple[State, SimulationResult]:
         """Simulate up to ``until_ms`` (epoch ms, exclusive; None = to the end) with newly arrived work.
 
         Tasks whose submission lies before the state's time are submitted at that time. Raises ``EngineError`` when a
@@ -71,7 +74,7 @@ class NativeEngine:
         if state.origin_ms is None:
             runnable = arrived.tasks.submission_ms[arrived.tasks.fragment_count > 0]
             if len(runnable) == 0:
-                return state, result_of(state, None, Rows(), state.until_ms)
+                return state, nothing(state.options)
             state = replace(state, origin_ms=int(runnable.min()))
         assert state.origin_ms is not None
         begin = state.origin_ms if state.until_ms is None else state.until_ms
@@ -80,21 +83,30 @@ class NativeEngine:
                 f"cannot simulate until {until_ms} ms: the state is already at {begin} ms.",
                 engine=self.name, reason="time runs backwards", until_ms=until_ms, now_ms=begin,
             )  # fmt: skip
+        if isinstance(state, ExactState):
+            return exact.advance(state, arrived, until_ms)
         session = open_session(state, arrived, until_ms)
         if until_ms is None and not _anything_left(session):
-            return state, result_of(state, None, Rows(), state.until_ms)
+            return state, nothing(state.options)
         rows = self._run(state, session, until_ms)
         end = until_ms if until_ms is not None else state.origin_ms + int(session.clock[world.NOW])
         result = result_of(state, session, rows, end)
         return drop_empty_hosts(close_session(state, session, end)), result
 
-    def with_topology(self, state: EngineState, topology: Topology) -> NativeState:
+    def with_topology(self, state: EngineState, topology: Topology) -> State:
         """The state under another topology; see ``topology_change.change_topology``."""
-        return change_topology(_own(state), topology)
+        own = _own(state)
+        if isinstance(own, ExactState):
+            raise EngineError(
+                "the topology cannot change during a run that follows OpenDC step by step. Run without exact=True, or "
+                "start a new run with the new topology.",
+                engine=self.name, reason="topology change",
+            )  # fmt: skip
+        return change_topology(own, topology)
 
-    def state_from_bytes(self, data: bytes) -> NativeState:
+    def state_from_bytes(self, data: bytes) -> State:
         """Inverse of ``NativeState.to_bytes``."""
-        return state_from_bytes(data)
+        return exact.state_from_bytes(data) if data.startswith(exact.MAGIC) else state_from_bytes(data)
 
     def _run(self, state: NativeState, session: Session, until_ms: int | None) -> Rows:
         if not is_ready(kernels.run):
@@ -120,8 +132,8 @@ class NativeEngine:
         return rows
 
 
-def _own(state: EngineState) -> NativeState:
-    if not isinstance(state, NativeState):
+def _own(state: EngineState) -> State:
+    if not isinstance(state, NativeState | ExactState):
         raise EngineError(
             f"a {type(state).__name__} is not a state of the native engine. Resume with the engine that wrote it.",
             engine="native", reason="foreign state",
