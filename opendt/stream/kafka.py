@@ -217,10 +217,11 @@ def assign(client: Any, offsets: Mapping[tuple[str, int], int]) -> None:
     client.assign([ck.TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()])
 
 
-def seek(client: Any, topic: str, partition: int, offset: int, settings: StreamSettings) -> None:
-    """Read a partition on from another offset."""
-    with translated(settings, f"seeking in {topic}"):
-        client.seek(ck.TopicPartition(topic, partition, offset))
+def restart(client: Any, topic: str, partition: int, offset: int, settings: StreamSettings) -> None:
+    """Read a partition on from another offset, also one whose reading an error has ended."""
+    with translated(settings, f"going on in {topic}"):
+        client.incremental_unassign([ck.TopicPartition(topic, partition)])
+        client.incremental_assign([ck.TopicPartition(topic, partition, offset)])
 
 
 def pause(client: Any, wanted: Iterable[tuple[str, int]]) -> None:

@@ -134,7 +134,7 @@ class WindowStream:
         """The broker removed what we were to read next. If any of it was of our replay, its sequence numbers tell."""
         low, _ = kafka.watermarks(self._client, topic, partition, self._settings)
         log.info("%s[%d]: records before offset %d were removed; reading on from there", topic, partition, low)
-        kafka.seek(self._client, topic, partition, low, self._settings)
+        kafka.restart(self._client, topic, partition, low, self._settings)
         self.windower.ledger.begin({(topic, partition): low})
         self._removed[topic, partition] = low
 

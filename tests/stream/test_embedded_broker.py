@@ -46,11 +46,15 @@ def test_what_other_replays_left_behind_does_not_disturb(embedded, trace, send):
     assert sender.join().state == "completed"
 
 
-def test_records_that_were_forgotten_stop_the_reader(embedded, trace, send):
+def test_records_forgotten_since_the_last_window_stop_the_reader(embedded, trace, send):
     send(trace, embedded).join()
+    with open_windows(embedded, WindowSettings(), "dc", "r1") as stream:
+        position = next(stream).position
     flood(embedded, 30, embedded.topics.workload)
-    with pytest.raises(StreamGapError):
-        fragments_read(embedded.model_copy(update={"poll_timeout_s": 1.0}))
+    quick = embedded.model_copy(update={"poll_timeout_s": 0.5})
+    again = open_windows(quick, WindowSettings(), "dc", "r1", position, 1)
+    with again as stream, pytest.raises(StreamGapError, match="removed before they were read"):
+        list(stream)
 
 
 def test_topics_cannot_be_managed_and_need_not_be(embedded):
