@@ -31,9 +31,11 @@ def window_count(trace: Trace, length_s: int) -> int:
     return int(max(v.max() for v in times) // length_ms - min(v.min() for v in times) // length_ms) + 1
 
 
-def publish_run(summary: RunSummary, windows: Sequence[WindowSummary]) -> None:
-    """The summary and the table of windows of a run."""
-    publish_markdown("summary", summary.run_id, run_markdown(summary))
+def publish_run(summary: RunSummary, windows: Sequence[WindowSummary], settings: Settings) -> None:
+    """The summary, the table of windows and the key figures of a run."""
+    page = run_markdown(summary, f"http://{settings.api.host}:{settings.api.port}/")
+    publish_markdown("summary", summary.run_id, page)
+    publish_figures(settings, summary.run_id)
     publish_table("windows", summary.run_id, "What each window brought.", [window_row(w) for w in windows])
 
 
@@ -44,8 +46,8 @@ def publish_figures(settings: Settings, run_id: str) -> None:
             publish_image(name, run_id, png)
 
 
-def run_markdown(summary: RunSummary) -> str:
-    """A run's totals as a table for people."""
+def run_markdown(summary: RunSummary, dashboard: str) -> str:
+    """A run's totals as a table for people, and where to look further."""
     dropped = ", ".join(f"{count:,} {reason}" for reason, count in summary.dropped.items()) or "none"
     rows = [
         ("Windows", f"{summary.windows:,} ({summary.windows_recomputed:,} in this process)"),
@@ -64,10 +66,12 @@ def run_markdown(summary: RunSummary) -> str:
         ("Wall time", f"{summary.wall_s:.1f} s"),
     ]  # fmt: skip
     table = "\n".join(f"| {name} | {text} |" for name, text in rows)
+    lake = f" --lake {summary.lake}"
     return (
         f"## Run {summary.run_id} of {summary.datacenter}: {summary.state}\n\n| | |\n|---|---|\n{table}\n\n"
-        f"Results are in the lake at `{summary.lake}`: "
-        f"`opendt sql \"select * from energy_by_hour where run_id = '{summary.run_id}'\" --lake {summary.lake}`\n"
+        f"- Results with SQL: `opendt sql \"select * from energy_by_hour where run_id = '{summary.run_id}'\"{lake}`\n"
+        f"- Report: `opendt report run {summary.run_id}{lake}`, or the deployment report\n"
+        f"- [Dashboard]({dashboard}), while `opendt api{lake}` or the deployment serve-api runs\n"
     )
 
 

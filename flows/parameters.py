@@ -14,7 +14,7 @@ from opendt.settings import Settings, load_settings
 
 # What people fill in comes first in a form; what they rarely touch, last.
 FIRST = ("trace", "run_id", "speed", "engine", "calibration", "optimize", "window_length_s", "topology", "max_windows",
-         "strategy", "budget", "keep_days", "out")  # fmt: skip
+         "strategy", "budget", "keep_days", "out", "port")  # fmt: skip
 LAST = ("replay_id", "kafka", "datacenter", "lake", "config", "overrides")
 
 
@@ -178,6 +178,15 @@ class OptimizeParameters(Parameters):
             "optimize.strategy": _chosen(self.strategy),
             "optimize.budget": self.budget or None,
         }
+
+
+class ServeApiParameters(Parameters):
+    """Serve the REST API and the dashboard."""
+
+    port: int = Field(0, ge=0, le=65535, title="Port", description="Port to serve on; 0 for the one configured.")
+
+    def _named(self) -> dict[str, Any]:
+        return super()._named() | {"api.port": self.port or None}
 
 
 def _chosen(value: str) -> str | None:

@@ -58,8 +58,7 @@ def pipeline(params: PipelineParameters) -> RunSummary:
         record_replay(settings.lake, replay.wait(60.0).as_dict(), trace.name, run_id)
         summary = finish_run(session, propose(session, trace, run_id), run_id)
     progress.done()
-    artifacts.publish_run(summary, windows)
-    artifacts.publish_figures(settings, run_id)
+    artifacts.publish_run(summary, windows, settings)
     say("Run %s completed: %d windows, %.1f kWh, %.1f s.", run_id, summary.windows, summary.energy_kwh, summary.wall_s)
     return summary
 

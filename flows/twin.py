@@ -47,6 +47,5 @@ def twin(params: TwinParameters) -> RunSummary:
         windows = follow(session, source, progress, settings.prefect, max_windows=params.max_windows)
         summary = finish_run(session, [], run_id)
     progress.done()
-    artifacts.publish_run(summary, windows)
-    artifacts.publish_figures(settings, run_id)
+    artifacts.publish_run(summary, windows, settings)
     return summary

@@ -24,13 +24,13 @@ def run(**changed) -> RunSummary:
 
 
 def test_the_summary_page_tells_the_run_in_numbers():
-    page = artifacts.run_markdown(run())
+    page = artifacts.run_markdown(run(), "http://127.0.0.1:8080/")
     for text in ("run-1", "24 (20 in this process)", "1,000 seen", "100 no fragments", "12.50 kWh", "3.50 %", "2.90 %"):
         assert text in page
 
 
 def test_without_measurements_the_page_shows_no_number():
-    page = artifacts.run_markdown(run(energy_measured_kwh=None, mape_pct=None))
+    page = artifacts.run_markdown(run(energy_measured_kwh=None, mape_pct=None), "")
     assert "not measured" in page
     assert "None" not in page
 
