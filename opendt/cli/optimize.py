@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from opendt.cli.common import ConfigOption, JsonOption, LakeOption, command, console, errors, print_json, print_table
+from opendt.cli.common import ConfigOption, JsonOption, LakeOption, command, console, errors, print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from opendt.optimize.sources import Source
     from opendt.settings import Settings, SloSettings
 
@@ -197,7 +199,7 @@ def _print_whatif(found: dict[str, Any]) -> None:
     rows = [[label, base[m], *(_beside(v, m) for v in found["variants"])] for m, label in _UNITS]
     rows.append(["SLOs met", _yes(base), *(_yes(v) for v in found["variants"])])
     workload = found["workload"]
-    print_table(columns, rows, f"{workload['tasks']:,} tasks, {workload['fragments']:,} fragments")
+    _wide(columns, rows, f"{workload['tasks']:,} tasks, {workload['fragments']:,} fragments")
     for name, variant in zip(names, found["variants"], strict=True):
         console.print(f"{name}: {_escaped(variant['name'])}: {_escaped(_verdict(variant))}")
     console.print(f"{found['wall_s']:.2f} s")
@@ -230,7 +232,7 @@ def _yes(row: dict[str, Any]) -> str:
 
 def _print_contest(found: dict[str, Any]) -> None:
     base = found["baseline"]
-    print_table(
+    _wide(
         (
             "strategy", "energy [kWh]", "saving [%]", "runtime [h]", "SLOs met", "score", "simulations", "time [s]",
             "proposal",
@@ -252,6 +254,14 @@ def _print_contest(found: dict[str, Any]) -> None:
     console.print(f"best: {best['strategy']}, {best['effect']}; {_escaped('; '.join(best['reasons']))}")
     if best["changes"]:
         console.print(f"next: opendt approve {best['proposal_id']}")
+
+
+def _wide(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str) -> None:
+    """A table that squeezes no number, with numbers at four digits."""
+    from opendt.cli.wide import show_rows
+
+    console.print(title)
+    show_rows(columns, [[f"{v:,.4g}" if isinstance(v, float) else v for v in row] for row in rows])
 
 
 def _escaped(text: Any) -> str:

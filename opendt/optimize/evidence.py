@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import orjson
 
 from opendt.calibration.space import with_properties
@@ -11,7 +12,7 @@ from opendt.errors import ConfigError, TopologyError
 from opendt.lake import Lake
 from opendt.models.topology import PowerModel, Topology
 from opendt.optimize.uncertainty import NO_EVIDENCE, Evidence
-from opendt.power.pricing import group_models, topology_groups
+from opendt.power.pricing import group_models, topology_groups, with_group_models
 
 RECENT = 48  # calibrations and windows looked at
 
@@ -41,10 +42,34 @@ def calibrated(lake: Lake, run_id: str, datacenter: str, topology: Topology) -> 
 
 
 def _with_parameters(topology: Topology, parameters_json: str | None) -> Topology | None:
+    """The topology under one calibration's parameters; None where they are neither curves nor properties of it."""
     parameters: Any = orjson.loads(parameters_json or "{}")
     if not isinstance(parameters, dict) or not parameters:
         return None
     try:
+        if "groups" in parameters:
+            return _with_curves(topology, parameters["groups"])
         return with_properties(topology, parameters)
     except (ConfigError, TopologyError):
         return None
+
+
+def _with_curves(topology: Topology, curves: dict[str, Any]) -> Topology | None:
+    """The topology with learned curves by "cluster/host type"; None when one is missing.
+
+    A curve is ``levels_w`` at evenly spaced utilisations and ``step_w`` for running anything. It is made monotone here:
+    a power model may not fall, and what was learned may wiggle where hosts hardly ever stood.
+    """
+    groups = topology_groups(topology)
+    names = [f"{topology.clusters[c].name}/{topology.clusters[c].hosts[h].name}" for c, h in groups]
+    if any(name not in curves for name in names):
+        return None
+    models = []
+    for name in names:
+        levels = np.asarray(curves[name]["levels_w"], np.float64)
+        levels = np.maximum.accumulate(
+            np.maximum(levels + float(curves[name]["step_w"]) * (np.arange(len(levels)) > 0), 0)
+        )
+        watts = tuple(float(w) for w in levels)
+        models.append(PowerModel(modelType="piecewise", idlePower=watts[0], maxPower=watts[-1], levels=watts))
+    return with_group_models(topology, groups, models)

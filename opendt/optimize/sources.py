@@ -89,15 +89,20 @@ def from_run(
 
 def evaluator(settings: Settings, trace: Trace) -> Evaluator:
     """The configured engine on a trace's workload, with the coarse samples of a search."""
+    engine = get_engine(settings.engine.name, settings)
+    return Evaluator(engine, trace.workload, trace.carbon, search_options(settings))
+
+
+def search_options(settings: Settings) -> EngineOptions:
+    """Engine options of the settings, with samples as coarse as a search needs and no host rows."""
     s = settings.engine
-    options = EngineOptions(
+    return EngineOptions(
         sample_interval_ms=settings.optimize.sample_interval_s * MS_PER_S,
         host_every=0,
         scaling=s.scaling,
         allocation=s.allocation,
         seed=s.seed,
     )
-    return Evaluator(get_engine(s.name, settings), trace.workload, trace.carbon, options)
 
 
 def find_trace(run_id: str, name: str | None, below: Path = TRACES) -> Path:
