@@ -219,6 +219,20 @@ def test_runs_with_unseeded_failures_are_skipped(scenario):
     assert "unseeded" in str(outcome.skipped)
 
 
+def test_failing_hosts_in_shuffled_order_are_skipped_only_where_they_differ(golden, tmp_path):
+    folder = tmp_path / "host_failure"
+    shutil.copytree(golden / "host_failure", folder)
+    topology = json.loads((folder / "topology.json").read_text())
+    moved = swapped("task", "host_name", "H01", "H01-0")
+    assert outcome_of(folder, moved).why != []
+    topology["clusters"][0]["hosts"][0]["count"] = 2
+    (folder / "topology.json").write_text(json.dumps(topology))
+    outcome = outcome_of(folder, moved)
+    assert outcome.why == []
+    assert "shuffles failing hosts" in str(outcome.skipped)
+    assert outcome_of(folder).passed
+
+
 def test_a_folder_without_scenarios_is_bad_input(tmp_path):
     with pytest.raises(InputError, match="no scenario"):
         compare(Replay(tmp_path), tmp_path)
