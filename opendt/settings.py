@@ -165,6 +165,15 @@ class CalibrationSettings(Section):
     grid_max: float = Field(9.0, gt=0, description="Largest grid value.")
     grid_points: int = Field(10, ge=2, le=10_000, description="Grid values, evenly spaced.")
     history_windows: int = Field(1, ge=0, description="Windows of measurements the grid is scored on; 0 for all.")
+    space: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Search space: property path to [low, high], {low, high, log} or {values: [...]}; "
+        "empty for the surroundings of the datasheet.",
+    )
+    trials: int = Field(40, ge=1, le=100_000, description="Trials of one search.")
+    batch: int = Field(8, ge=1, le=1_000, description="Trials asked for and simulated together.")
+    search_every_windows: int = Field(6, ge=1, description="Windows between two searches in mode bayesian.")
+    search_history_windows: int = Field(24, ge=1, description="Windows of measurements a search looks back on.")
     seed: int = Field(0, description="Seed of samplers.")
 
 

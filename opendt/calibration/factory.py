@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from opendt.calibration.base import Calibrator
+from opendt.calibration.bayesian import BayesianCalibrator
 from opendt.calibration.grid import GridCalibrator
 from opendt.calibration.off import NoCalibrator
 from opendt.calibration.online import OnlineCalibrator
-from opendt.errors import ConfigError
+from opendt.calibration.space import parse_space
 from opendt.models.topology import Topology
 from opendt.settings import CalibrationSettings
 
@@ -33,4 +34,12 @@ def make_calibrator(settings: CalibrationSettings, topology: Topology, state: by
         )
     if settings.mode == "online":
         return OnlineCalibrator(topology, settings.seed, state)
-    raise ConfigError(f"calibration.mode {settings.mode} is not available yet; use grid or off.", mode=settings.mode)
+    return BayesianCalibrator(
+        topology,
+        parse_space(settings.space) if settings.space else None,
+        settings.trials,
+        settings.search_every_windows,
+        settings.search_history_windows,
+        settings.seed,
+        state,
+    )

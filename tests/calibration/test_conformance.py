@@ -10,13 +10,15 @@ from opendt.models.telemetry import PowerSeries
 from opendt.power.pricing import group_models, price
 from opendt.settings import CalibrationSettings
 
-MODES = ["off", "grid", "online"]
+MODES = ["off", "grid", "bayesian", "online"]
 LEARNING = [m for m in MODES if m != "off"]
 NOTHING = PowerSeries(np.zeros(0, np.int64), np.zeros(0))
 
 
 def calibrator_of(mode, world, state=None, **settings):
-    return make_calibrator(CalibrationSettings(mode=mode, **settings), world.topology, state)
+    return make_calibrator(
+        CalibrationSettings(mode=mode, trials=10, search_every_windows=5, **settings), world.topology, state
+    )
 
 
 def run(calibrator, world, first=0, last=None):
@@ -104,12 +106,12 @@ def test_windows_without_readings_or_occupancy_are_survived(mode, world):
 @pytest.mark.parametrize("mode", LEARNING)
 def test_rows_have_exactly_the_columns_of_the_lake(mode, world):
     calibrator = calibrator_of(mode, world)
-    run(calibrator, world, last=3)
-    outcome = calibrator.params_for(world.start_ms(3))
+    run(calibrator, world, last=1)
+    outcome = calibrator.params_for(world.start_ms(1))
     added = {"run_id", "datacenter", "window_index", "created_ms"}
     assert outcome.record is not None
     assert set(outcome.record) | added == {c.name for c in BY_NAME["calibrations"].columns}
-    assert outcome.record["trained_until_ms"] <= world.start_ms(3)
+    assert outcome.record["trained_until_ms"] <= world.start_ms(1)
     assert outcome.record["calibration_id"] == outcome.calibration_id
     orjson.loads(outcome.record["parameters_json"])
     columns = {c.name for c in BY_NAME["calibration_trials"].columns}

@@ -1,0 +1,90 @@
+"""Bayesian search: a Gaussian process over what was told, expected improvement for what to ask.
+
+References: [1] J. Snoek, H. Larochelle, R. P. Adams, "Practical Bayesian optimization of machine learning algorithms",
+NeurIPS 2012, arXiv:1206.2944; [2] D. Ginsbourger, R. Le Riche, L. Carraro, "Kriging is well-suited to parallelize
+optimization", 2010, doi:10.1007/978-3-642-10701-6_6 (parallel asks by a constant liar).
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from opendt.calibration.samplers.base import Parameters, Sampler
+from opendt.calibration.space import Choice, Dimension, Space
+from opendt.calibration.threads import single_threaded
+
+INITIAL_PER_DIMENSION = 3
+CANDIDATES = 2_000
+
+
+class BayesianSampler(Sampler):
+    """scikit-optimize's optimiser with a Gaussian process and expected improvement.
+
+    The first points are a Latin hypercube. A point asked and not yet told counts as if it had come out like the best so
+    far ("constant liar"), so that parallel asks differ. Failed trials are not fitted; points near them may be asked
+    again, since nothing is known about the score there.
+    """
+
+    name = "bayesian"
+
+    def __init__(self, space: Space, seed: int = 0, initial: int | None = None) -> None:
+        super().__init__(space, seed)
+        from skopt import Optimizer
+
+        count = initial or max(4, INITIAL_PER_DIMENSION * len(space.dimensions))
+        self._optimizer: Any = Optimizer(
+            [_dimension(d) for d in space.dimensions],
+            base_estimator="GP",
+            acq_func="EI",
+            n_initial_points=count,
+            initial_point_generator="lhs",
+            random_state=seed,
+            acq_optimizer="sampling",
+            acq_optimizer_kwargs={"n_points": CANDIDATES},
+        )
+        self._pending: list[list[Any]] = []
+        self._told: list[tuple[list[Any], float]] = []  # not yet fitted: a batch needs only one fit
+        self._rng = np.random.default_rng(seed)
+
+    @single_threaded
+    def ask(self, count: int = 1) -> list[Parameters]:
+        """``count`` different points; together they take each other into account."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the optimiser warns of points it has seen and of kernels at a bound
+            self._fit()
+            points = self._optimizer.ask(n_points=count + len(self._pending), strategy="cl_min")
+        fresh = [list(p) for p in points if list(p) not in self._pending][:count]
+        while len(fresh) < count:
+            fresh.append(self._optimizer.space.rvs(random_state=int(self._rng.integers(2**31)))[0])
+        self._pending += fresh
+        return [self.name_values([_plain(v) for v in point]) for point in fresh]
+
+    def _learn(self, parameters: Parameters, score: float | None) -> None:
+        point = [parameters[d.path] for d in self.space.dimensions]
+        if point in self._pending:
+            self._pending.remove(point)
+        if score is not None:
+            self._told.append((point, float(score)))
+
+    def _fit(self) -> None:
+        if self._told:
+            points, scores = zip(*self._told, strict=True)
+            self._optimizer.tell(list(points), list(scores))
+            self._told = []
+
+
+def _dimension(dimension: Dimension) -> Any:
+    from skopt.space import Categorical
+    from skopt.space import Real as SkoptReal
+
+    if isinstance(dimension, Choice):
+        return Categorical(list(dimension.values))
+    prior = "log-uniform" if dimension.log else "uniform"
+    return SkoptReal(dimension.low, dimension.high, prior=prior)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
