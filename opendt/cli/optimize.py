@@ -157,8 +157,11 @@ def _period(since: str | None, until: str | None) -> Any:
 def _source(
     settings: Settings, trace: Path | None, run: str | None, topology: Path | None, period: Any, slo: Path | None
 ) -> Source:
+    from contextlib import nullcontext
+
     from opendt.errors import InputError
     from opendt.lake import Lake
+    from opendt.lake.connection import lake_exists
     from opendt.optimize.sources import from_run, from_trace, load_topology_option
     from opendt.traces import read_trace
 
@@ -168,11 +171,14 @@ def _source(
         raise InputError("--run brings its own topology: give --topology with --trace only.")
     read = None if trace is None else read_trace(trace, topology=topology)
     targets = _slo(settings, slo)
-    if run is None:
+    known = run is not None or lake_exists(settings.lake)
+    with Lake.open(settings.lake, read_only=True) if known else nullcontext() as lake:
+        if run is not None:
+            assert lake is not None
+            return from_run(settings, lake, run, targets, trace=read, period=period)
         assert read is not None
-        return from_trace(settings, read, targets, topology=load_topology_option(topology), period=period)
-    with Lake.open(settings.lake, read_only=True) as lake:
-        return from_run(settings, lake, run, targets, trace=read, period=period)
+        own = load_topology_option(topology)
+        return from_trace(settings, read, targets, topology=own, period=period, lake=lake)
 
 
 def _slo(settings: Settings, path: Path | None) -> SloSettings:

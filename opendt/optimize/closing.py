@@ -15,6 +15,7 @@ from opendt.optimize.auto import auto_approve
 from opendt.optimize.decisions import Desk, expire
 from opendt.optimize.evaluate import Evaluator
 from opendt.optimize.evidence import calibrated
+from opendt.optimize.history import past_proposals
 from opendt.optimize.propose import propose_at_end
 from opendt.optimize.realised import follow_up
 from opendt.optimize.slo import SloWatch
@@ -61,7 +62,15 @@ def proposals_at_end(
         datacenter=settings.datacenter,
         window_index=window_index,
         created_ms=time.time_ns() // 1_000_000,
-        problem=make_problem(topology, evaluator, slo, settings.optimize, model=model, evidence=evidence),
+        problem=make_problem(
+            topology,
+            evaluator,
+            slo,
+            settings.optimize,
+            model=model,
+            evidence=evidence,
+            history=past_proposals(lake, settings.datacenter, topology.version),
+        ),
         strategy=settings.optimize.strategy,
         budget=settings.optimize.budget,
         llm=settings.llm,

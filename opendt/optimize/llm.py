@@ -110,7 +110,6 @@ def by_llm(
     budget: int,
     llm: LlmSettings,
     fallback: Callable[[], Proposal],
-    history: list[dict[str, Any]] | None = None,
 ) -> tuple[Proposal, Trials]:
     """The model's proposal; the rules' with ``fallback_reason`` when there is no key or the model gives none.
 
@@ -121,7 +120,7 @@ def by_llm(
     if not llm.api_key.get_secret_value():
         return fallback().but(fallback_reason="no API key is set (llm.api_key)"), trials
     limits = problem.limits
-    user = prompt(problem, limits, budget - 1, history or [])
+    user = prompt(problem, limits, budget - 1)
     messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": user}]
     talk = Conversation(llm, messages, started + llm.deadline_s)
     try:

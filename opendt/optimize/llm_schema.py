@@ -119,7 +119,7 @@ def _policy(name: str | None, may_change: list[str]) -> dict[str, Any] | None:
 
 def clean(text: str, length: int = NAME_CHARACTERS) -> str:
     """A label from a file or an answer: harmless characters only, cut to a length."""
-    return re.sub(r"[^\w .,:;%/+()\[\]=<>-]", "?", text, flags=re.ASCII)[:length]
+    return re.sub(r"[^\w .,:;%/+()\[\]=-]", "?", text, flags=re.ASCII)[:length]
 
 
 def reasons_of(answer: Answer) -> tuple[str, ...]:
@@ -128,7 +128,7 @@ def reasons_of(answer: Answer) -> tuple[str, ...]:
     return tuple(reason for reason in said if reason) or ("the model gave no reason",)
 
 
-def prompt(problem: Problem, limits: Limits, budget: int, history: list[dict[str, Any]]) -> str:
+def prompt(problem: Problem, limits: Limits, budget: int) -> str:
     """The user message: one JSON document of data."""
     settings, slo = problem.settings, problem.slo
     document = {
@@ -147,7 +147,7 @@ def prompt(problem: Problem, limits: Limits, budget: int, history: list[dict[str
         },
         "may_change": [kind for kind in settings.vary if kind != "power_cap"],
         "allocation_policies": list(POLICIES) if "allocation" in settings.vary else [],
-        "tried_before": history[-HISTORY_MOST:],
+        "tried_before": list(problem.history[:HISTORY_MOST]),
         "simulations_left": budget,
     }
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS).decode()

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from opendt.errors import TopologyError
 from opendt.optimize.changes import apply_changes
 from opendt.optimize.objective import rank_key
 from opendt.optimize.proposal import Proposal
@@ -21,6 +22,15 @@ FAILED_VALUE = 100.0  # what the model behind the Bayesian sampler is told of a 
 MODEL_POINTS = 25  # of a budget that the model chooses; between them come neighbours of the best
 GP_MOST_POINTS = 100  # beyond, the model is extra trees: a Gaussian process grows too slow
 REDRAWS = 30
+HISTORY_POINTS = 3  # of earlier proposals tried again
+# The last field of the paths that a dimension changes.
+FIELDS: dict[str, tuple[str, ...]] = {
+    "hosts": ("count",),
+    "cores": ("coreCount", "cpuPowerModel"),
+    "speed": ("coreSpeed", "cpuPowerModel"),
+    "power_cap": ("coreSpeed", "cpuPowerModel"),
+    "allocation": ("allocation",),
+}
 
 
 class Sampler(Protocol):
@@ -149,6 +159,7 @@ def search(name: str, problem: Problem, budget: int) -> tuple[Proposal, Trials]:
     space = make_space(problem.model, problem.limits, problem.settings)
     trials = Trials(problem, budget)
     if space.dimensions:
+        _retry(space, trials)
         peak = problem.baseline.outcome.peak_cores
         _explore(make_sampler(name, space, problem.settings.seed, peak, budget), space, trials)
     nothing = (
@@ -156,6 +167,24 @@ def search(name: str, problem: Problem, budget: int) -> tuple[Proposal, Trials]:
     )
     details = {"dimensions": {d.name: [d.values[0], d.values[-1]] for d in space.dimensions}, "points": space.size}
     return conclude(trials, name, started, lambda best: _reasons(trials, best), nothing, details), trials
+
+
+def _retry(space: Space, trials: Trials) -> None:
+    """Try the best earlier proposals again that this search may make: what was good before is a good start."""
+    varied = {kind for d in space.dimensions for kind in FIELDS[d.kind]}
+    known: list[tuple[dict[str, Any], Any]] = []
+    for entry in trials.problem.history:
+        changes, allocation = entry["changes"], entry["allocation"]
+        wanted = {path.rpartition("].")[2].split(".")[0 if "cpuPowerModel" in path else -1] for path in changes}
+        if not wanted <= varied or (allocation and "allocation" not in varied) or (changes, allocation) in known:
+            continue
+        try:
+            fits = not space.limits.broken(apply_changes(space.base, changes))
+        except TopologyError:
+            continue
+        if fits:
+            known.append((changes, allocation))
+    trials.attempt_many(known[: min(HISTORY_POINTS, trials.left)])
 
 
 def _explore(sampler: Sampler, space: Space, trials: Trials) -> None:

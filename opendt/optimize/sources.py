@@ -14,6 +14,7 @@ from opendt.lake import Lake
 from opendt.models.topology import Topology, load_topology, parse_topology
 from opendt.optimize.evaluate import Evaluator
 from opendt.optimize.evidence import calibrated
+from opendt.optimize.history import past_proposals
 from opendt.optimize.trials import Problem, make_problem
 from opendt.settings import Settings, SloSettings
 from opendt.traces import Trace, read_trace
@@ -47,13 +48,18 @@ def from_trace(
     *,
     topology: Topology | None = None,
     period: Period | None = None,
+    lake: Lake | None = None,
 ) -> Source:
-    """A problem on a trace, its own topology unless another is given. Raises ``InputError`` without any."""
+    """A problem on a trace, its own topology unless another is given. Raises ``InputError`` without any.
+
+    ``lake``: where earlier proposals about that topology are looked up, to start from.
+    """
     part = _part(trace, period)
     base = topology or trace.topology
     if base is None:
         raise InputError(f"{trace.path} has no topology.json. Give a topology with --topology FILE.")
-    problem = make_problem(base, evaluator(settings, part), slo, settings.optimize)
+    history = past_proposals(lake, settings.datacenter, base.version) if lake else ()
+    problem = make_problem(base, evaluator(settings, part), slo, settings.optimize, history=history)
     return Source(problem, part, None, None)
 
 
@@ -82,8 +88,11 @@ def from_run(
     found = trace or read_trace(find_trace(run_id, rows[0]["trace"]))
     topology, last = _last_topology(lake, run_id, settings.datacenter)
     model, evidence = calibrated(lake, run_id, settings.datacenter, topology)
+    history = past_proposals(lake, settings.datacenter, topology.version)
     part = _part(found, period)
-    problem = make_problem(topology, evaluator(settings, part), slo, settings.optimize, model=model, evidence=evidence)
+    problem = make_problem(
+        topology, evaluator(settings, part), slo, settings.optimize, model=model, evidence=evidence, history=history
+    )
     return Source(problem, part, run_id, last)
 
 

@@ -32,6 +32,7 @@ class Problem:
         settings: what may vary, and seeds.
         limits: what every proposal must respect.
         evidence: what measurements say about the power model, for the band of a saving.
+        history: earlier proposals about this topology, best first (``opendt.optimize.history``).
     """
 
     topology: Topology
@@ -43,6 +44,7 @@ class Problem:
     settings: OptimizeSettings
     limits: Limits
     evidence: Evidence = NO_EVIDENCE
+    history: tuple[dict[str, Any], ...] = ()
 
     def evaluation(self, variant: Simulated) -> Evaluation:
         """A simulated variant beside the baseline, with the band of its saving where there is evidence for one."""
@@ -61,6 +63,7 @@ def make_problem(
     *,
     model: Topology | None = None,
     evidence: Evidence = NO_EVIDENCE,
+    history: tuple[dict[str, Any], ...] = (),
 ) -> Problem:
     """The problem, its baseline simulated.
 
@@ -75,7 +78,7 @@ def make_problem(
         )
     limits = make_limits(simulated, baseline.outcome, evaluator.workload, settings, slo)
     reference = with_reference(slo, baseline.outcome)
-    return Problem(topology, simulated, baseline, evaluator, slo, reference, settings, limits, evidence)
+    return Problem(topology, simulated, baseline, evaluator, slo, reference, settings, limits, evidence, history)
 
 
 @dataclass(frozen=True, slots=True)

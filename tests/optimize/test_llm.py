@@ -1,6 +1,7 @@
 """The language model: every way an answer can go ends in a valid proposal or a stored reason."""
 
 import json
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -17,13 +18,13 @@ SLO = SloSettings(energy_kwh=2.0)
 WHERE = {"run_id": "r", "datacenter": "dc", "window_index": 0, "created_ms": 0}
 
 
-def _ask(*replies, world=None, budget=6, history=None, settings=None, **optimize):
+def _ask(*replies, world=None, budget=6, history=(), settings=None, **optimize):
     """(proposal, server, attempts of the model) of one conversation with these replies."""
-    question = problem(world, SLO, **optimize)
+    question = replace(problem(world, SLO, **optimize), history=tuple(history))
     with serving(*replies) as server:
         base = {"api_key": KEY, "base_url": server.url, "max_retries": 0, "timeout_s": 5.0, "deadline_s": 8.0}
         llm = LlmSettings(**(base | (settings or {})))
-        found, trials = by_llm(question, budget, llm, lambda: by_rules(question, 2).proposal, history)
+        found, trials = by_llm(question, budget, llm, lambda: by_rules(question, 2).proposal)
     return found, server, trials
 
 
@@ -88,10 +89,9 @@ def test_an_unacceptable_what_if_gets_its_reason_and_costs_no_simulation():
 
 
 def test_the_history_of_proposals_is_part_of_the_prompt():
-    _, server, _ = _ask(completion(answer(change(4))), history=[{"changes": {"x": 1}, "score": 0.5}])
-    assert json.loads(server.requests[0]["messages"][1]["content"])["tried_before"] == [
-        {"changes": {"x": 1}, "score": 0.5}
-    ]
+    tried = {"changes": {"clusters[0].hosts[0].count": 7}, "score": 0.5}
+    _, server, _ = _ask(completion(answer(change(4))), history=[tried])
+    assert json.loads(server.requests[0]["messages"][1]["content"])["tried_before"] == [tried]
 
 
 def test_an_allocation_policy_may_be_proposed_when_it_may_vary():

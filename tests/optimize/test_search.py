@@ -1,5 +1,7 @@
 """Search: the space, its limits, the samplers, the rules' path, budgets and the cache."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -97,6 +99,27 @@ def test_with_everything_fixed_there_is_nothing_to_search():
     found, trials = search("random", problem(fixed_hosts=["H01"]), 5)
     assert (found.changes, trials.tried) == ({}, [])
     assert "nothing to vary" in found.reasons[0]
+
+
+def _earlier(changes, allocation=None):
+    return {"changes": changes, "allocation": allocation, "score": -1.0}
+
+
+def test_a_search_tries_the_best_earlier_proposals_first():
+    count = "clusters[0].hosts[0].count"
+    history = (
+        _earlier({count: 5}), _earlier({count: 6}, {"type": "prefab", "policyName": "MemInv"}),
+        _earlier({"clusters[0].hosts[0].cpu.coreSpeed": 1800}), _earlier({count: 1}), _earlier({count: 5}),
+        _earlier({"clusters[9].hosts[0].count": 2}), _earlier({count: 8}),
+    )  # fmt: skip
+    asked = replace(problem(vary=["hosts"]), history=history)
+    _, trials = search("random", asked, 6)
+    assert [t.changes for t in trials.tried[:2]] == [{count: 5}, {count: 8}]
+
+
+def test_a_budget_smaller_than_the_history_is_kept():
+    asked = replace(problem(vary=["hosts"]), history=tuple(_earlier({"clusters[0].hosts[0].count": n}) for n in (5, 6)))
+    assert len(search("bayesian", asked, 1)[1].tried) == 1
 
 
 def test_rules_follow_their_own_result_until_the_budget_is_spent():

@@ -9,6 +9,7 @@ from opendt.lake import Lake
 from opendt.optimize.closing import proposals_at_end, settle
 from opendt.optimize.decisions import Desk, approve, get_proposal
 from opendt.optimize.evidence import calibrated
+from opendt.optimize.history import past_proposals
 from opendt.optimize.sources import Period, find_trace, from_run, from_trace
 from opendt.settings import SloSettings, load_settings
 from opendt.store import Store
@@ -129,6 +130,20 @@ def test_closing_a_run_stores_expires_and_follows_up(lake, settings):
     assert [d.decision for d in settled.decisions] == ["applied"]
     assert "in force from window 7" in settled.notes[0]
     assert get_proposal(lake, settings.datacenter, rows[0]["proposal_id"])["state"] == "applied"
+
+
+def test_earlier_proposals_about_the_same_topology_are_the_history_of_the_next(lake, settings):
+    _run(lake, settings, topology(10), [{"cpuPowerModel.idlePower": 120.0}])
+    with Store.open(settings) as store:
+        rows = proposals_at_end(
+            settings, store, lake, ToyEngine(), topology(10), workload(), None, run_id="r1", window_index=0
+        )
+    lake.upsert("proposals", rows)
+    (entry,) = past_proposals(lake, settings.datacenter, topology(10).version)
+    assert entry["changes"] == orjson.loads(rows[0]["changes_json"])
+    assert (entry["strategy"], entry["allocation"]) == ("rules", None)
+    assert entry["energy_kwh"] < entry["present_energy_kwh"]
+    assert past_proposals(lake, settings.datacenter, topology(9).version) == ()
 
 
 def test_with_the_strategy_off_nothing_is_proposed(lake, settings):
