@@ -13,7 +13,7 @@ from prefect.context import FlowRunContext
 from opendt.settings import Settings
 from opendt.traces import Trace
 from opendt.twin.totals import RunSummary, WindowSummary
-from tasks.report import key_figures
+from tasks.report import draw_figures
 
 
 def window_count(trace: Trace, length_s: int) -> int:
@@ -32,17 +32,17 @@ def window_count(trace: Trace, length_s: int) -> int:
 
 
 def publish_run(summary: RunSummary, windows: Sequence[WindowSummary], settings: Settings) -> None:
-    """The summary, the table of windows and the key figures of a run."""
+    """The summary, the table of windows and the power figure of a run."""
     page = run_markdown(summary, f"http://{settings.api.host}:{settings.api.port}/")
     publish_markdown("summary", summary.run_id, page)
     publish_figures(settings, summary.run_id)
     publish_table("windows", summary.run_id, "What each window brought.", [window_row(w) for w in windows])
 
 
-def publish_figures(settings: Settings, run_id: str) -> None:
-    """The key figures of a run; drawing them takes a second, so only where somebody can look at them."""
+def publish_figures(settings: Settings, run_id: str, names: Sequence[str] = ("power",)) -> None:
+    """Figures of a run; drawing one takes a second, so only where somebody can look at it."""
     if FlowRunContext.get() is not None:
-        for name, png in key_figures(settings.lake, run_id, settings.datacenter).items():
+        for name, png in draw_figures(settings.lake, run_id, settings.datacenter, names).items():
             publish_image(name, run_id, png)
 
 

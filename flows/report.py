@@ -15,7 +15,7 @@ def report(params: ReportParameters) -> str:
     """Write the report of a run; returns the path of its HTML page."""
     settings = params.settings()
     found = write_report(settings.lake, params.run_id, params.datacenter or None, params.out)
-    artifacts.publish_figures(settings, found.run_id)
+    artifacts.publish_figures(settings, found.run_id, ("power", "accuracy", "carbon", "calibration"))
     text = f"## Report of {found.run_id}\n\n`{found.html}`, {len(found.figures)} figures beside it.\n"
     artifacts.publish_markdown("report", found.run_id, text)
     say("Report of %s: %s", found.run_id, found.html)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,12 +29,11 @@ def write_report(settings: LakeSettings, run_id: str, datacenter: str | None, ou
 
 
 @step(run_name="{run_id} figures")
-def key_figures(settings: LakeSettings, run_id: str, datacenter: str | None) -> dict[str, bytes]:
-    """The figures worth a look in the UI, as PNG by name."""
-    from opendt.reports.figures import accuracy_png, power_png
+def draw_figures(settings: LakeSettings, run_id: str, datacenter: str | None, names: Sequence[str]) -> dict[str, bytes]:
+    """Figures of a run as PNG by name, e.g. ``power``, ``accuracy``, ``carbon``, ``calibration``."""
+    from opendt.reports import data
+    from opendt.reports.figures import FIGURES, render
 
     with Lake.open(settings, read_only=True) as lake:
-        return {
-            "power": power_png(lake, run_id, datacenter),
-            "accuracy": accuracy_png(lake, run_id, datacenter),
-        }
+        run = data.find_run(lake, run_id, datacenter)
+        return {name: render(FIGURES[name], lake, run, "png")["png"] for name in names}
