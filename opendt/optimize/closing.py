@@ -22,7 +22,7 @@ from opendt.optimize.slo import SloWatch
 from opendt.optimize.sources import search_options
 from opendt.optimize.trials import make_problem
 from opendt.settings import Settings
-from opendt.store import Decision, Store
+from opendt.store import Decision, Store, copy_events
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,4 +98,5 @@ def settle(
             done.append(activation.decision)
         if activation is not None or settings.optimize.auto_approve:
             notes.append(why)
+    copy_events(store, lake)  # objectives that changed meanwhile, too
     return Settled(tuple(done), tuple(notes))
