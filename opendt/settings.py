@@ -125,6 +125,9 @@ class WindowSettings(Section):
     allowed_lateness_s: float = Field(
         0.0, ge=0, description="How long a window waits for stragglers after its end, in trace time [s]."
     )
+    longest_jump_h: float = Field(
+        744.0, gt=0, description="Largest step of event time between records that is believed; beyond, it is an error [h]."
+    )
 
 
 class EngineSettings(Section):

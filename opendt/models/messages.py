@@ -15,6 +15,7 @@ import orjson
 from opendt.models.topology import Topology
 
 PAYLOAD_KEPT_BYTES = 65_536  # how much of a rejected record is kept
+MAX_FRAGMENTS = 2_000_000  # of one task; a forged number would have that many stand-ins made
 
 
 @dataclass(slots=True)

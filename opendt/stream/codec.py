@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from opendt.errors import TopologyError
 from opendt.models.messages import (
+    MAX_FRAGMENTS,
     EndOfStream,
     FragmentChunk,
     Heartbeat,
@@ -193,7 +194,7 @@ def _task(data: dict[str, Any]) -> TaskHead:
         cpu_count=integer(data, "cpu_count", 0, MAX_COUNT),
         cpu_capacity_mhz=number(data, "cpu_capacity_mhz"),
         mem_capacity=integer(data, "mem_capacity", 0, 2**62),
-        fragment_count=integer(data, "fragment_count", 0, MAX_COUNT),
+        fragment_count=integer(data, "fragment_count", 0, MAX_FRAGMENTS),
         has_cpu_usage=boolean(data, "has_cpu_usage"),
         gpu_count=integer(data, "gpu_count", 0, MAX_COUNT) if "gpu_count" in data else 0,
         gpu_capacity_mhz=number(data, "gpu_capacity_mhz") if "gpu_capacity_mhz" in data else 0.0,

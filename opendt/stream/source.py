@@ -11,6 +11,7 @@ from opendt.errors import BrokerUnavailableError, StreamGapError
 from opendt.models.messages import Partition, StreamPosition
 from opendt.settings import StreamSettings, WindowSettings
 from opendt.stream import kafka, topics
+from opendt.stream.deadletters import DeadLetterTopic
 from opendt.stream.layouts import decoder_of
 from opendt.stream.ordered import OrderedTopics
 from opendt.stream.pacing import Clock, SystemClock
@@ -55,6 +56,7 @@ class WindowStream:
         starts = self._starts([*data, *others], same)
         self.windower.ledger.begin(starts)
         kafka.assign(self._client, starts)
+        self._dead_letters = DeadLetterTopic(settings, datacenter)
         self._stop = threading.Event()
         self._uncommitted_bytes, self._committed_at = 0, self._clock.monotonic()
         self._heard_at, self._heard = self._clock.monotonic(), False
@@ -82,6 +84,7 @@ class WindowStream:
         while not self._stop.is_set():
             batch = self.windower.next_batch()
             if batch is not None:
+                self._dead_letters.send(batch.dead)
                 return batch
             if self.windower.finished:
                 break
@@ -98,6 +101,7 @@ class WindowStream:
             kafka.commit(self._client, self.windower.ledger.progress())
             self._client.close()
             self._client = None
+            self._dead_letters.close()
 
     def _partitions(self, names: tuple[str, ...]) -> list[Partition]:
         return [(name, p) for name in names for p in range(kafka.partition_count(self._client, name, self._settings))]

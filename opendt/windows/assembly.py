@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from opendt.models.messages import FragmentChunk, Partition, TaskHead
+from opendt.models.messages import MAX_FRAGMENTS, FragmentChunk, Partition, TaskHead
 from opendt.models.telemetry import PowerSeries
 from opendt.models.workload import Fragments, Tasks, make_tasks
 
@@ -61,10 +62,10 @@ def _column(parts: list, counts: np.ndarray, dtype: type) -> np.ndarray:
     return out
 
 
-def power_of(readings: Sequence[tuple[int, float]]) -> PowerSeries:
-    """Readings ordered by time; those of equal time keep the order given."""
-    times = np.array([time for time, _ in readings], np.int64)
-    watts = np.array([power for _, power in readings], np.float64)
+def power_of(readings: Sequence[tuple[int, float, Any]]) -> PowerSeries:
+    """Readings (time, power, origin) ordered by time; those of equal time keep the order given."""
+    times = np.array([time for time, _, _ in readings], np.int64)
+    watts = np.array([power for _, power, _ in readings], np.float64)
     order = np.argsort(times, kind="stable")
     return PowerSeries(times[order], watts[order])
 
@@ -104,4 +105,4 @@ def estimate_fragments(head: TaskHead, chunks: Sequence[FragmentChunk]) -> None:
         return
     shortest_ms = min((d for d in chunk.duration_ms if d > 0), default=0)
     needed = -(-head.duration_ms // shortest_ms) if shortest_ms else 0
-    head.fragment_count = max(needed, chunk.count) + 1
+    head.fragment_count = min(max(needed, chunk.count) + 1, MAX_FRAGMENTS)

@@ -67,7 +67,7 @@ class OpenTasks:
             if not last and task[_KNOWN_END] >= end_ms:
                 continue
             missing = task[_PROMISED] - task[_RECEIVED]
-            until = max(task[_KNOWN_END], task[_DUE_END] if last else min(end_ms, task[_DUE_END]))
+            until = max(task[_KNOWN_END], min(end_ms, task[_DUE_END]))
             over = last or task[_DUE_END] <= end_ms or missing == 1
             pieces.append(self._fill(number, task, missing if over else 1, until))
             task[_RECEIVED] += missing if over else 1

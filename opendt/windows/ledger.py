@@ -90,6 +90,14 @@ class Ledger:
         if self._waiting[partition]:
             self._early[partition].add(offset)
 
+    def discard(self, window_ms: int) -> None:
+        """This window will never be handed out; its records were dealt with otherwise."""
+        for partition, waiting in self._waiting.items():
+            for run in waiting:
+                if run.window_ms == window_ms:
+                    run.window_ms = -NEVER
+                    self._disordered.add(partition)
+
     def release(self, window_ms: int) -> None:
         """The window that starts at ``window_ms``, and all before it, were handed out."""
         for partition, waiting in self._waiting.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from operator import itemgetter
 
 from opendt.models.messages import (
@@ -24,6 +25,7 @@ from opendt.models.messages import (
 from opendt.models.topology import Topology
 from opendt.models.workload import Workload
 from opendt.settings import WindowSettings
+from opendt.units import iso
 from opendt.windows.assembly import Row, estimate_fragments, fragments_of, join_rows, power_of, tasks_of
 from opendt.windows.batch import WindowBatch
 from opendt.windows.completeness import OpenTasks
@@ -53,10 +55,22 @@ class Incoming:
 class _Buffer:
     """What has come for one window."""
 
-    heads: list[tuple[int, int, Partition, int, TaskHead]] = field(default_factory=list)
+    heads: list[tuple[int, int, Partition, int, TaskHead, Incoming]] = field(default_factory=list)
     chunks: list[tuple[int, int, int, FragmentChunk, Sequence[Incoming | Row]]] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
-    power: list[tuple[int, float]] = field(default_factory=list)
+    power: list[tuple[int, float, Incoming]] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """Number of records."""
+        return len(self.heads) + len(self.chunks) + len(self.rows) + len(self.power)
+
+    def origins(self) -> list[Incoming | Row]:
+        """Where the records were read, each message once."""
+        found: dict[tuple[Partition, int], Incoming | Row] = {(row[4], row[5]): row for row in self.rows}
+        messages = [row[-1] for row in (*self.heads, *self.power)] + [origins[0] for *_, origins in self.chunks]
+        found |= {(m.partition, m.offset): m for m in messages if isinstance(m, Incoming)}
+        return list(found.values())
 
 
 class Windower:
@@ -90,8 +104,10 @@ class Windower:
         self._longest_row_ms = longest_row_ms
         self._length_ms = settings.length_s * 1000
         self._lateness_ms = round(settings.allowed_lateness_s * 1000)
+        self._jump_ms = round(settings.longest_jump_h * 3_600_000)
         self._policy, self._cluster = settings.late_policy, cluster
         self._open_ms = position.closed_until_ms if position else None
+        self._newest_ms = self._open_ms
         self._index = first_index
         self.watermark = Watermark(partitions, self._open_ms)
         same = position if position and position.cluster == cluster else None
@@ -108,19 +124,38 @@ class Windower:
     def add(self, incoming: Incoming) -> None:
         """A record that was understood and is neither a duplicate nor another replay's."""
         record = incoming.records[0]
-        if isinstance(record, (FragmentChunk, PowerReading, TaskHead)):
+        if isinstance(record, EndOfStream):
+            self.watermark.end(incoming.partition)
+            self._hold(incoming, NEVER)
+        elif not self._believable(incoming, record):
+            return
+        elif isinstance(record, (FragmentChunk, PowerReading, TaskHead)):
             self._add_data(incoming, record)
         elif isinstance(record, Heartbeat):
             self.watermark.advance(incoming.partition, record.time_ms)
-        elif isinstance(record, EndOfStream):
-            self.watermark.end(incoming.partition)
-            self._hold(incoming, NEVER)
         elif isinstance(record, TopologyChange):
             self._add_topology(incoming, record)
         else:
-            self.add_row(incoming, record)
+            self._add_row(incoming, record)
 
-    def add_row(self, incoming: Incoming, row: FragmentRow) -> None:
+    def _believable(self, incoming: Incoming, record: Record) -> bool:
+        """Whether the record's time is not absurdly far ahead: one forged time would close every window before it."""
+        time_ms = record.time_ms
+        if time_ms is None:
+            return True
+        if isinstance(record, FragmentRow):
+            time_ms += record.duration_ms
+        newest_ms = self._newest_ms
+        if newest_ms is None or time_ms > newest_ms:
+            if newest_ms is not None and time_ms > newest_ms + self._jump_ms:
+                ahead_h = (time_ms - newest_ms) / 3_600_000
+                reason = f"event time {iso(time_ms)} is {ahead_h:,.0f} h after the newest record: a clock gone wrong"
+                self.reject(incoming, reason)
+                return False
+            self._newest_ms = time_ms
+        return True
+
+    def _add_row(self, incoming: Incoming, row: FragmentRow) -> None:
         """One fragment. Its sender sends it when it ends, so that others may still come that began before it ended."""
         time_ms, duration_ms = row.time_ms, row.duration_ms
         window_ms = time_ms - time_ms % self._length_ms
@@ -137,8 +172,14 @@ class Windower:
     def add_rows(self, replay: str, rows: Sequence[Row], before: Sequence[tuple[int, int]]) -> None:
         """Many fragments of one partition, in order of offset, each with its replay's mark before it.
 
-        The same as ``add_row`` for each of them, faster.
+        The same as ``add`` for each of them, faster.
         """
+        newest_ms = max(row[0] + row[2] for row in rows)
+        if self._newest_ms is None or newest_ms > self._newest_ms + self._jump_ms:
+            for row, mark in zip(rows, before, strict=True):
+                self.add(Incoming(row[4], row[5], replay, mark, (FragmentRow(*row[:4]),), row[6]))
+            return
+        self._newest_ms = max(self._newest_ms, newest_ms)
         length_ms, open_ms, start = self._length_ms, self._open_ms, 0
         windows = [row[0] - row[0] % length_ms for row in rows]
         partition = rows[0][4]
@@ -146,7 +187,7 @@ class Windower:
             window_ms, stop = windows[start], start + 1
             if open_ms is not None and window_ms < open_ms:
                 row = rows[start]
-                self.add_row(Incoming(partition, row[5], replay, before[start], (), row[6]), FragmentRow(*row[:4]))
+                self._add_row(Incoming(partition, row[5], replay, before[start], (), row[6]), FragmentRow(*row[:4]))
             else:
                 while stop < len(rows) and windows[stop] == window_ms:
                     stop += 1
@@ -156,7 +197,6 @@ class Windower:
                 self.ledger.hold(partition, run[0][5], window_ms, replay, before[start], size, until)
             start = stop
         self._longest_row_ms = max(self._longest_row_ms, max(row[2] for row in rows))
-        newest_ms = max(row[0] + row[2] for row in rows)
         self.watermark.advance(partition, newest_ms - self._longest_row_ms)
 
     def reject(self, incoming: Incoming, reason: str) -> None:
@@ -202,11 +242,12 @@ class Windower:
             if isinstance(record, FragmentChunk):
                 buffer.chunks.append((record.time_ms, record.task_id, record.first, record, (incoming,)))
             elif isinstance(record, PowerReading):
-                buffer.power.append((record.time_ms, record.power_w))
+                buffer.power.append((record.time_ms, record.power_w, incoming))
             elif isinstance(record, TaskHead):
                 if record.submission_ms < window_ms:  # reopened: the engine cannot submit in the past
                     record = replace(record, submission_ms=window_ms)
-                buffer.heads.append((record.submission_ms, record.order, incoming.partition, incoming.offset, record))
+                place = (record.submission_ms, record.order, incoming.partition, incoming.offset)
+                buffer.heads.append((*place, record, incoming))
 
     def _add_topology(self, incoming: Incoming, change: TopologyChange) -> None:
         """Its window is that of its time, or the one now open if that is later or it has no time."""
@@ -225,10 +266,27 @@ class Windower:
         if self.finished or open_ms is None:
             self.finished = self.finished or ended
             return None
+        if self._open_ms is None and self._drop_outliers():
+            return self.next_batch()
         time_ms = self.watermark.time_ms
         if not ended and (time_ms is None or time_ms - self._lateness_ms < open_ms + self._length_ms):
             return None
         return self._close(open_ms, last=ended and all(window <= open_ms for window in self._buffers))
+
+    def _drop_outliers(self) -> bool:
+        """Before the first window: where records lie absurdly far apart, the fewer of them are dead letters."""
+        windows = sorted(self._buffers)
+        for at, (left, right) in enumerate(pairwise(windows), 1):
+            if right - left > self._jump_ms:
+                early, late = windows[:at], windows[at:]
+                size = {w: self._buffers[w].size for w in windows}
+                wrong = early if sum(size[w] for w in early) <= sum(size[w] for w in late) else late
+                for window_ms in wrong:
+                    for origin in self._buffers.pop(window_ms).origins():
+                        self.reject(_incoming(origin), "event time is absurdly far from that of the other records")
+                    self.ledger.discard(window_ms)
+                return True
+        return False
 
     def _close(self, start_ms: int, *, last: bool) -> WindowBatch:
         end_ms = start_ms + self._length_ms
@@ -261,8 +319,7 @@ class Windower:
         joined = join_rows(buffer.rows)
         buffer.chunks += [(chunk.time_ms, chunk.task_id, -1, chunk, rows) for chunk, rows in joined]
         buffer.heads.sort(key=itemgetter(0, 1, 2, 3))
-        for row in buffer.heads:
-            (topic, partition), offset, head = row[2:]
+        for _, _, (topic, partition), offset, head, _ in buffer.heads:
             if head.fragment_count < 0:
                 estimate_fragments(head, [chunk for chunk, _ in joined])
             self._tasks.announce(head, topic, partition, offset)
@@ -273,9 +330,9 @@ class Windower:
             chunks += pieces
             if reason:
                 for origin in origins:
-                    self.reject(origin if isinstance(origin, Incoming) else _incoming(origin), reason)
+                    self.reject(_incoming(origin), reason)
         chunks += self._tasks.close(end_ms, last=last)
-        return Workload(tasks_of([row[-1] for row in buffer.heads]), fragments_of(chunks))
+        return Workload(tasks_of([row[4] for row in buffer.heads]), fragments_of(chunks))
 
     def _take_topology(self, window_ms: int) -> Topology | None:
         due = [change for at, change in self._topologies if at <= window_ms]
@@ -298,5 +355,7 @@ class Windower:
         )
 
 
-def _incoming(row: Row) -> Incoming:
-    return Incoming(row[4], row[5], None, NOTHING, (), row[6])
+def _incoming(origin: Incoming | Row) -> Incoming:
+    if isinstance(origin, Incoming):
+        return origin
+    return Incoming(origin[4], origin[5], None, NOTHING, (), origin[6])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opendt.models.messages import TopologyChange
+from opendt.models.messages import Heartbeat, TopologyChange
 from opendt.models.topology import parse_topology
 
 HOST = {"cpu": {"coreCount": 4, "coreSpeed": 2100}, "memory": {"memorySize": 1000}}
@@ -152,3 +152,27 @@ def test_power_is_ordered_by_time(feed, make):
     f.end(9)
     assert f.batches[0].power.timestamp_ms.tolist() == [2_000, 5_000]
     assert f.batches[0].power.power_w.tolist() == [20.0, 50.0]
+
+
+def test_a_time_absurdly_far_ahead_is_a_dead_letter_and_closes_nothing(feed, make):
+    f = feed(longest_jump_h=1)
+    f(make.A, make.head(3, 1))
+    for where in (make.A, make.B, make.POWER):
+        f(where, Heartbeat(9_000_000_000), b"clock gone wrong")
+    assert f.batches == []
+    f(make.A, make.head(3_603, 2))
+    f.end(3_603)
+    assert [letter.payload for letter in f.batches[0].dead] == [b"clock gone wrong"] * 3
+    assert "h after the newest record" in f.batches[0].dead[0].reason
+    assert [task for b in f.batches for task in tasks(b)] == [1, 2]
+
+
+def test_one_absurdly_early_record_does_not_open_windows_without_end(feed, make):
+    f = feed(longest_jump_h=1)
+    f(make.A, make.head(3, 1), b"1970")
+    f.windower._newest_ms = 10_000_000  # what another partition brought at the same time
+    f(make.B, make.head(10_001, 2))
+    f(make.B, make.head(10_002, 3))
+    f.beat(10_020)
+    assert [b.start_ms for b in f.batches] == [10_000_000, 10_010_000]
+    assert [letter.payload for letter in f.batches[0].dead] == [b"1970"]

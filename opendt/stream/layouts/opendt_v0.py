@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from opendt.models.messages import FragmentRow, Partition, Record, TaskHead
+from opendt.models.messages import MAX_FRAGMENTS, FragmentRow, Partition, Record, TaskHead
 from opendt.settings import StreamSettings
 from opendt.stream import codec
 from opendt.stream.codec import MAX_COUNT, MAX_DURATION_MS, MAX_NUMBER, integer, number, parse_object
@@ -218,6 +218,6 @@ def _announced(envelope: Envelope) -> tuple[int, bool]:
     if header is None:
         return -1, True
     digits = header.rstrip(b"+")
-    if not digits.isdigit() or len(digits) > 10:
-        raise BadRecord(f"header {FRAGMENTS_HEADER} is {header[:40]!r}, must be a number")
+    if not digits.isdigit() or len(digits) > 10 or int(digits) > MAX_FRAGMENTS:
+        raise BadRecord(f"header {FRAGMENTS_HEADER} is {header[:40]!r}, must be a number up to {MAX_FRAGMENTS}")
     return int(digits), header.endswith(b"+")
