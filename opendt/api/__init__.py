@@ -1,0 +1,1 @@
+"""The REST API: reads the lake, sends changes as messages."""

@@ -39,10 +39,14 @@ def lake_exists(settings: LakeSettings) -> bool:
     return file is None or file.is_file()
 
 
+class NoLakeError(LakeError):
+    """There is no lake to read. Facts: ``path``."""
+
+
 def require_lake(settings: LakeSettings) -> None:
-    """Raise ``LakeError`` when there is no lake to read."""
+    """Raise ``NoLakeError`` when there is no lake to read."""
     if not lake_exists(settings):
-        raise LakeError(
+        raise NoLakeError(
             f"{settings.path}: there is no lake here. Write one with `opendt run --lake {settings.path}`, "
             "or name another folder with --lake.",
             path=str(settings.path),
@@ -80,7 +84,8 @@ def connect(
     """An in-memory DuckDB with the lake attached as ``lake`` and chosen as default.
 
     Raises:
-        LakeError: there is no lake to read, or the catalogue refuses.
+        NoLakeError: there is no lake to read.
+        LakeError: the catalogue refuses.
         LakeBusyError: the catalogue is locked or its server does not answer.
         MissingDependencyError: an extension package is not installed.
     """

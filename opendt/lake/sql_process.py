@@ -70,6 +70,8 @@ class SqlProcess:
         """Run one statement; parameters and errors as for ``run_sql``."""
         timeout_s = self._settings.sql_timeout_s if timeout_s is None else timeout_s
         with self._turn:
+            if self._killed_because:  # after the last statement had ended; the process may not be gone yet
+                self._end()
             self._killed_because = ""
             process = self._started()
             late = threading.Timer(timeout_s + GRACE_S, self._kill, args=("late",))
@@ -79,6 +81,7 @@ class SqlProcess:
                 answer = _ask(process, (sql, max_rows, timeout_s))
             finally:
                 late.cancel()
+                late.join()
             if answer is None:
                 self._end()
                 raise self._why_dead(timeout_s)

@@ -33,11 +33,13 @@ def main() -> None:
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nothing a library prints can spoil a frame
     settings: LakeSettings = read_frame(requests)
+    pa.set_memory_pool(pa.system_memory_pool())  # the default one reserves a gigabyte at a time
     try:
         session = ReadOnlySession(settings)
     except OpenDTError as error:
         write_frame(answers, (error, None))
         return
+    _packed(session.run("SELECT 1"))  # allocators reserve address space on first use; that is not to count
     _cap_memory(settings.sql_memory_mb)
     write_frame(answers, (None, None))
     with session:

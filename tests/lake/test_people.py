@@ -129,6 +129,12 @@ def test_hungry_statements_end_at_their_limits(filled: LakeSettings) -> None:
         assert process.run("SELECT count(*) AS n FROM power").table["n"].to_pylist() == [8]
 
 
+def test_ordinary_statements_fit_into_little_memory(filled: LakeSettings) -> None:
+    with SqlProcess(filled.model_copy(update={"sql_memory_mb": 256})) as process:
+        for sql in ("FROM latest_run", "FROM run_totals", "SELECT * FROM power ORDER BY time DESC", "FROM tasks"):
+            assert process.run(sql).table.num_rows > 0
+
+
 def test_statement_that_ignores_its_interrupt_is_killed_with_its_process(filled: LakeSettings) -> None:
     with SqlProcess(filled.model_copy(update={"sql_memory_mb": 4_000})) as process:
         process.run("SELECT 1")

@@ -1,0 +1,1 @@
+"""Routes by subject. Each parses, asks the library once, and returns."""

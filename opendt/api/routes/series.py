@@ -1,0 +1,113 @@
+"""Time series of a run: power, carbon, hosts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import Response
+
+from opendt.api import models
+from opendt.api.context import Context, context, may_read
+from opendt.api.errors import RESPONSES
+from opendt.api.parameters import CoarseSpanQuery, DatacenterQuery, FormatQuery, RunId, SpanQuery
+from opendt.api.respond import Body, chosen_format, make_body, send, tag_of
+from opendt.api.series import CARBON, POWER, Series, Span, read_heatmap, read_hosts, read_series
+from opendt.lake.reader import RunKey
+
+TABLES: dict[str, dict[str, str]] = {"text/csv": {}, "application/vnd.apache.arrow.stream": {}}
+router = APIRouter(
+    prefix="/api/runs/{run_id}", tags=["time series"], dependencies=[Depends(may_read)],
+    responses={**RESPONSES, 200: {"content": TABLES}},
+)  # fmt: skip
+Ctx = Annotated[Context, Depends(context)]
+Metric = Annotated[
+    Literal["cpu_utilization_ratio", "power_w", "tasks_running", "cpu_usage_mhz", "cpu_demand_mhz"],
+    Query(description="What to show of each host."),
+]
+
+
+@router.get("/power", response_model=models.Series, summary="Power simulated and measured, with band")
+def power(
+    request: Request, ctx: Ctx, run_id: RunId, span: SpanQuery, datacenter: DatacenterQuery = None,
+    output: FormatQuery = None,
+) -> Response:  # fmt: skip
+    """Means per interval of simulated, uncalibrated and measured power, band, persistence, utilisation, tasks."""
+    return series_response(request, ctx, POWER, ctx.run_key(run_id, datacenter), span, output)
+
+
+@router.get("/carbon", response_model=models.Series, summary="Carbon intensity, emission and energy")
+def carbon(
+    request: Request, ctx: Ctx, run_id: RunId, span: SpanQuery, datacenter: DatacenterQuery = None,
+    output: FormatQuery = None,
+) -> Response:  # fmt: skip
+    """Mean intensity and power, and the emission and energy of each interval."""
+    return series_response(request, ctx, CARBON, ctx.run_key(run_id, datacenter), span, output)
+
+
+@router.get("/hosts", response_model=models.Series, summary="One metric of every host over time")
+def hosts(
+    request: Request, ctx: Ctx, run_id: RunId, span: CoarseSpanQuery, metric: Metric = "cpu_utilization_ratio",
+    host_name: Annotated[str | None, Query(max_length=200, description="Only this host.")] = None,
+    datacenter: DatacenterQuery = None, output: FormatQuery = None,
+) -> Response:  # fmt: skip
+    """One row per interval and host."""
+    run = ctx.run_key(run_id, datacenter)
+    wanted = chosen_format(request, output)
+    key = ("hosts", ctx.lake.version(run), run, span, metric, host_name, wanted)
+
+    def make() -> Body:
+        table = read_hosts(ctx.lake, run, span, metric, host_name, text_time=wanted != "arrow")
+        return make_body(table, wanted, key, lambda rows: _envelope(run, span, rows, "time"))
+
+    return send(request, ctx.bodies.get(key, make))
+
+
+@router.get("/heatmap", response_model=models.HeatMap, summary="One metric of every host as a grid")
+def heatmap(
+    request: Request, ctx: Ctx, run_id: RunId, span: CoarseSpanQuery, metric: Metric = "cpu_utilization_ratio",
+    datacenter: DatacenterQuery = None,
+) -> Response:  # fmt: skip
+    """The same as a grid, ready to draw: times, hosts, and one list of values per host."""
+    from opendt.api.encode import JSON, encode
+
+    run = ctx.run_key(run_id, datacenter)
+    key = ("heatmap", ctx.lake.version(run), run, span, metric)
+
+    def make() -> Body:
+        found = read_heatmap(ctx.lake, run, span, metric)
+        metadata = {"run_id": run.run_id, "datacenter": run.datacenter, "metric": metric,
+                    "interval_seconds": span.interval_s}  # fmt: skip
+        return Body(encode({**found, "metadata": metadata}), tag_of(key), JSON)
+
+    return send(request, ctx.bodies.get(key, make))
+
+
+def series_response(
+    request: Request, ctx: Context, series: Series, run: RunKey, span: Span, output: Any,
+    more: dict[str, Any] | None = None,
+) -> Response:  # fmt: skip
+    """A series in the format asked for; made once per state of the run."""
+    wanted = chosen_format(request, output)
+    key = (series.table, series.time, series.columns, ctx.lake.version(run), run, span, wanted)
+
+    def make() -> Body:
+        table = read_series(ctx.lake, series, run, span, text_time=wanted != "arrow")
+        return make_body(table, wanted, key, lambda rows: _envelope(run, span, rows, series.time, more))
+
+    return send(request, ctx.bodies.get(key, make))
+
+
+def _envelope(
+    run: RunKey, span: Span, rows: list[dict[str, Any]], time: str, more: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    metadata = {
+        "run_id": run.run_id,
+        "datacenter": run.datacenter,
+        "interval_seconds": span.interval_s,
+        "count": len(rows),
+        "start_time": rows[0][time] if rows else None,
+        "end_time": rows[-1][time] if rows else None,
+        **(more or {}),
+    }
+    return {"data": rows, "metadata": metadata}

@@ -1,0 +1,117 @@
+"""What-if questions over HTTP: the problem is kept warm per run, and time is limited between variants."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+from opendt.api.context import Context
+from opendt.api.models import VariantBody, WhatIfRequest
+from opendt.errors import InputError, TransientError
+from opendt.lake import Lake
+from opendt.lake.reader import RunKey
+from opendt.optimize.slo import slo_in_force
+from opendt.optimize.sources import Period, from_run
+from opendt.optimize.space import POLICIES
+from opendt.optimize.trials import Problem
+from opendt.optimize.whatif import Variant, VariantResult, WhatIf, run_whatif
+from opendt.units import MS_PER_HOUR, parse_time_ms
+
+
+class WhatIfDesk:
+    """Answers what-if questions, one at a time; keeps the last few problems."""
+
+    def __init__(self, ctx: Context, *, keep: int = 4, clock: Callable[[], float] = time.monotonic) -> None:
+        self._ctx = ctx
+        self._keep = keep
+        self._clock = clock
+        self._problems: OrderedDict[Any, Problem] = OrderedDict()
+        self._turn = threading.Lock()
+
+    def answer(self, asked: WhatIfRequest) -> dict[str, Any]:
+        """Simulate the variants beside the baseline.
+
+        Variants not reached within ``api.whatif_timeout_s`` come back as failed, with that reason.
+
+        Raises ``NotFoundError`` for an unknown run, ``InputError`` for changes that make no sense, ``TransientError``
+        while other questions take too long.
+        """
+        started = self._clock()
+        variants = [_variant(body, number) for number, body in enumerate(asked.variants, 1)]
+        run = self._ctx.run_key(asked.run_id, asked.datacenter)
+        period = self._period(run, asked)
+        with self._my_turn():
+            problem = self._problem(run, period)
+            found = self._simulate(problem, variants, started)
+        return found.as_dict() | {"run_id": run.run_id, "datacenter": run.datacenter}
+
+    def _simulate(self, problem: Problem, variants: list[Variant], started: float) -> WhatIf:
+        limit_s = self._ctx.settings.api.whatif_timeout_s
+        first = run_whatif(problem, variants[:1])
+        results = list(first.variants)
+        for variant in variants[1:]:
+            if self._clock() - started > limit_s:
+                reason = f"not simulated: the time limit of {limit_s:g} s was reached"
+                results.append(VariantResult(variant, None, reason))
+            else:
+                results += run_whatif(problem, [variant]).variants
+        return WhatIf(first.baseline, tuple(results), self._clock() - started, first.workload)
+
+    def _problem(self, run: RunKey, period: Period | None) -> Problem:
+        settings = self._ctx.settings.model_copy(update={"datacenter": run.datacenter})
+        with self._ctx.store() as store:
+            slo = slo_in_force(settings, store).slo
+        key = (run, period, self._ctx.lake.version(run), slo.model_dump_json())
+        if key in self._problems:
+            self._problems.move_to_end(key)
+            return self._problems[key]
+        lake = cast(Lake, self._ctx.lake)  # asks only for rows
+        problem = from_run(settings, lake, run.run_id, slo, period=period).problem
+        self._problems[key] = problem
+        if len(self._problems) > self._keep:
+            self._problems.popitem(last=False)
+        return problem
+
+    def _period(self, run: RunKey, asked: WhatIfRequest) -> Period | None:
+        start, end = _time(asked.start_time, "start_time"), _time(asked.end_time, "end_time")
+        if asked.last_hours is not None:
+            (last,) = self._ctx.lake.rows(
+                "SELECT max(end_ms) AS end_ms FROM windows WHERE run_id = ? AND datacenter = ?",
+                [run.run_id, run.datacenter],
+            )
+            if last["end_ms"] is None:
+                raise InputError(f"run {run.run_id} has not committed a window yet.", run_id=run.run_id)
+            end = last["end_ms"] if end is None else end
+            start = int(end - asked.last_hours * MS_PER_HOUR) if start is None else start
+        return None if start is None and end is None else Period(start, end)
+
+    @contextmanager
+    def _my_turn(self) -> Iterator[None]:
+        if not self._turn.acquire(timeout=self._ctx.settings.api.whatif_timeout_s):
+            raise TransientError("other what-if questions are being simulated. Try again.")
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+
+def _variant(body: VariantBody, number: int) -> Variant:
+    policy = body.allocation
+    if isinstance(policy, str):
+        if policy not in POLICIES:
+            raise InputError(f"allocation {policy} is not a policy; there are {', '.join(POLICIES)}.")
+        policy = {"type": "prefab", "policyName": policy}
+    if not body.changes and policy is None:
+        raise InputError(f"variant {number} changes nothing: give changes or an allocation.")
+    return Variant(body.name or f"variant {number}", body.changes, policy)
+
+
+def _time(text: str | None, name: str) -> int | None:
+    try:
+        return None if text is None else parse_time_ms(text)
+    except (ValueError, OverflowError) as error:
+        raise InputError(f"{name}: {error}.") from None
