@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from opendt.calibration.banded import BandedCalibrator, split_state
 from opendt.calibration.base import Calibrator
 from opendt.calibration.bayesian import BayesianCalibrator
 from opendt.calibration.grid import GridCalibrator
@@ -21,19 +22,28 @@ def make_calibrator(settings: CalibrationSettings, topology: Topology, state: by
     """
     if settings.mode == "off":
         return NoCalibrator(topology)
-    if settings.mode == "grid":
-        return GridCalibrator(
-            topology,
-            settings.parameter,
-            settings.grid_min,
-            settings.grid_max,
-            settings.grid_points,
-            settings.history_windows,
-            settings.seed,
-            state,
-        )
     if settings.mode == "online":
         return OnlineCalibrator(topology, settings.seed, state)
+    inner, band = split_state(state)
+    if settings.mode == "grid":
+        return BandedCalibrator(_grid(settings, topology, inner), band)
+    return BandedCalibrator(_bayesian(settings, topology, inner), band)
+
+
+def _grid(settings: CalibrationSettings, topology: Topology, state: bytes | None) -> GridCalibrator:
+    return GridCalibrator(
+        topology,
+        settings.parameter,
+        settings.grid_min,
+        settings.grid_max,
+        settings.grid_points,
+        settings.history_windows,
+        settings.seed,
+        state,
+    )
+
+
+def _bayesian(settings: CalibrationSettings, topology: Topology, state: bytes | None) -> BayesianCalibrator:
     return BayesianCalibrator(
         topology,
         parse_space(settings.space) if settings.space else None,

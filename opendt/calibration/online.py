@@ -150,10 +150,16 @@ class OnlineCalibrator:
         }
         experts = {_name(i): round(float(w), 4) for i, w in enumerate(predictor.weights)}
         correction = [round(float(c), 4) for c in predictor.correction]
-        return {"groups": groups, "experts": experts, "correction": correction, "noise_ratio": round(self._noise, 5)}
+        return {
+            "groups": groups,
+            "experts": experts,
+            "correction": correction,
+            "noise_ratio": round(self._noise, 5),
+            "drift": [event.to_dict() for event in self.drifts],
+        }
 
     def _reason(self) -> str:
-        if self.drifts and self.drifts[-1].found_ms == self._until_ms:
+        if self.drifts and self.drifts[-1].found_ms + 1 == self._until_ms:
             return f"the cluster changed by {self.drifts[-1].size_pct:+.1f} %; what was learned before was rescaled"
         return "learned from every window so far"
 
@@ -249,7 +255,7 @@ class OnlineCalibrator:
             return 1.0
         groups = self._layout.features(w.occupancy, mean=False)[w.use] * w.predictor.coefficients[SLOW]
         by_group = np.stack([self._group_power(groups, g) for g in range(len(self._layout.groups))], axis=1)
-        event = describe_drift(since, int(w.times[-1]) + 1, w.times[w.use], slow, by_group, self._layout.names)
+        event = describe_drift(since, int(w.times[-1]), w.times[w.use], slow, by_group, self._layout.names)
         self.drifts.append(event)
         after = w.times[w.use] >= since
         factors = np.array([float(np.median(w.watts[after] / e[w.use][after])) for e in w.experts])
