@@ -58,6 +58,9 @@ def error_of(error: Any, settings: StreamSettings, doing: str) -> OpenDTError:
     code = detail.code() if isinstance(detail, ck.KafkaError) else None
     text = redact(detail.str() if isinstance(detail, ck.KafkaError) else str(detail), settings)
     where = f"Kafka at {settings.bootstrap_servers}"
+    refusal = _refusals.get(settings.bootstrap_servers)
+    if refusal is not None and (code in _UNREACHABLE or code in _REFUSED):
+        return TerminalError(f"{where} refused us while {doing}: {refusal}. Check stream.security.", doing=doing)
     if code in _UNREACHABLE:
         return BrokerUnavailableError(f"{where} did not answer while {doing}: {text}. Is it running?", doing=doing)
     if code == _Code._AUTO_OFFSET_RESET or code == _Code.OFFSET_OUT_OF_RANGE:
@@ -82,17 +85,29 @@ def translated(settings: StreamSettings, doing: str) -> Iterator[None]:
         raise error_of(error, settings, doing) from None
 
 
+_refusals: dict[str, str] = {}  # why a broker refused us, by address; librdkafka tells that only in a callback
+
+
+def _note(error: Any, settings: StreamSettings) -> None:
+    text = redact(error.str(), settings)
+    if error.code() in _REFUSED:
+        _refusals[settings.bootstrap_servers] = text
+    log.info("%s: %s", settings.bootstrap_servers, text)
+
+
 def _base(settings: StreamSettings) -> dict[str, Any]:
     if not settings.bootstrap_servers:
         raise ConfigError(
             "no Kafka address: set KAFKA_BOOTSTRAP_SERVERS or stream.bootstrap_servers, or start the embedded broker."
         )
     secrets = {name: value.get_secret_value() for name, value in settings.security.items()}
+    _refusals.pop(settings.bootstrap_servers, None)
     return {
         "bootstrap.servers": settings.bootstrap_servers,
         "client.id": "opendt",
         "log.connection.close": False,
         "message.max.bytes": settings.max_message_bytes,
+        "error_cb": lambda error: _note(error, settings),
         **secrets,
     }
 
@@ -157,9 +172,20 @@ def mock_cluster() -> tuple[Any, str]:
 
 
 def cluster_id(client: Any, settings: StreamSettings) -> str:
-    """Identifier of the cluster. Raises ``BrokerUnavailableError`` when none answers."""
-    with translated(settings, "asking for the cluster"):
-        return str(client.list_topics(timeout=TIMEOUT_S).cluster_id)
+    """Identifier of the cluster.
+
+    Raises:
+        BrokerUnavailableError: none answers.
+        TerminalError: the broker refuses the credentials.
+    """
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            return str(client.list_topics(timeout=1.0).cluster_id)
+        except ck.KafkaException as error:
+            client.poll(0)  # has librdkafka tell why
+            if settings.bootstrap_servers in _refusals or time.monotonic() > deadline:
+                raise error_of(error, settings, "asking for the cluster") from None
 
 
 def is_embedded(cluster: str) -> bool:

@@ -24,6 +24,7 @@ from opendt.stream.process import die_with_parent
 
 KAFKA = "4.1.1"
 LOG4J = "2.24.3"
+SASL_PASSWORD = "local-only-5ecret"
 _START_S = 60.0
 
 _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -102,7 +103,7 @@ class LocalKafka:
 
     def __init__(self, jars: Path, folder: Path) -> None:
         self._jars, self._folder = jars, folder
-        self._port, self._controller = free_port(), free_port()
+        self._port, self._controller, self._sasl_port = free_port(), free_port(), free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._format()
 
@@ -110,6 +111,11 @@ class LocalKafka:
     def address(self) -> str:
         """``bootstrap_servers``."""
         return f"127.0.0.1:{self._port}"
+
+    @property
+    def sasl_address(self) -> str:
+        """``bootstrap_servers`` where SASL PLAIN as user ``twin`` with ``SASL_PASSWORD`` is required."""
+        return f"127.0.0.1:{self._sasl_port}"
 
     @property
     def pid(self) -> int | None:
@@ -131,7 +137,8 @@ class LocalKafka:
         subprocess.run(command, capture_output=True, check=True)
 
     def _settings(self) -> dict[str, str]:
-        local = f"PLAINTEXT://127.0.0.1:{self._port}"
+        local = f"PLAINTEXT://127.0.0.1:{self._port},SASL://127.0.0.1:{self._sasl_port}"
+        login = "org.apache.kafka.common.security.plain.PlainLoginModule required"
         ones = (
             "offsets.topic.replication.factor", "transaction.state.log.replication.factor",
             "transaction.state.log.min.isr", "share.coordinator.state.topic.replication.factor",
@@ -145,7 +152,9 @@ class LocalKafka:
             "advertised.listeners": local,
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "PLAINTEXT",
-            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT",
+            "listener.name.sasl.sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.sasl.plain.sasl.jaas.config": f'{login} user_twin="{SASL_PASSWORD}";',
             "log.dirs": str(self._folder / "data"),
             "auto.create.topics.enable": "false",
             "message.max.bytes": "10485760",

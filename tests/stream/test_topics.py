@@ -1,0 +1,54 @@
+"""Topics: created once, described, refused when they contradict the configuration, deleted."""
+
+from __future__ import annotations
+
+import pytest
+
+from opendt.errors import ConfigError
+from opendt.stream import topics
+from opendt.stream.replay import Replay
+from opendt.stream.topics import partition_of
+
+pytestmark = pytest.mark.java
+
+
+def test_creating_twice_creates_once(real):
+    assert set(topics.create(real)) == {spec.name for spec in topics.specs(real)}
+    assert topics.create(real) == []
+
+
+def test_topics_are_described_as_configured(real):
+    topics.create(real)
+    found = {row["topic"]: row for row in topics.describe(real)}
+    assert found[real.topics.workload]["partitions"] == 4
+    assert found[real.topics.workload]["config"]["retention.ms"] == str(7 * 86_400_000)
+    assert found[real.topics.sim_topology]["config"]["cleanup.policy"] == "compact"
+    assert all(row["contradictions"] == [] for row in found.values())
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    ({"partitions": 3}, "partitions is 4, configured 3"),
+    ({"retention_hours": 1.0}, "retention.ms is 604800000, configured 3600000"),
+])  # fmt: skip
+def test_a_contradiction_is_refused_and_named(real, trace, change, said):
+    topics.create(real)
+    other = real.model_copy(update=change)
+    for start in (lambda: topics.create(other), Replay(trace, other, "dc", "r1").run):
+        with pytest.raises(ConfigError, match=f"{real.topics.workload}: {said}"):
+            start()
+    assert any(said in problem for row in topics.describe(other) for problem in row["contradictions"])
+
+
+def test_deleting_removes_what_is_configured_and_nothing_else(real):
+    topics.create(real)
+    other = real.model_copy(update={"topics": real.topics.model_copy(update={"workload": f"{real.topics.workload}.x"})})
+    topics.create(other)
+    assert set(topics.delete(real)) == {spec.name for spec in topics.specs(real)}
+    rows = {row["topic"]: row for row in topics.list_all(other)}
+    assert rows[other.topics.workload]["exists"]
+    assert not rows[other.topics.power]["exists"]
+    assert topics.delete(real) == []
+
+
+def test_the_partition_of_a_key_never_changes():
+    assert [partition_of(key, 4) for key in (b"dc/1", b"dc/2", b"dc", b"")] == [2, 0, 2, 0]
