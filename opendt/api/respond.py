@@ -5,9 +5,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -19,6 +20,7 @@ from opendt.api.encode import ARROW, CSV, JSON, arrow_bytes, csv_bytes, encode, 
 Format = Literal["json", "csv", "arrow"]
 MEDIA_TYPES: dict[Format, str] = {"json": JSON, "csv": CSV, "arrow": ARROW}
 GZIP_FROM = 1_024  # bytes below which compressing costs more than it saves
+STALE_S = 2.0  # how long an older body may stand in while a new one is made
 
 
 @dataclass(slots=True)
@@ -35,39 +37,57 @@ class Body:
         return len(self.data) + len(self.packed or b"")
 
 
-class BodyCache:
-    """Bodies by key, least recently used dropped beyond a size; one thread makes a body, others wait for it."""
+@dataclass(slots=True)
+class _Kept:
+    """The last body of a key, the version it shows, and when that was last known to be the newest."""
 
-    def __init__(self, max_bytes: int = 128 << 20) -> None:
+    making: threading.Lock = field(default_factory=threading.Lock)
+    body: Body | None = None
+    version: str = ""
+    newest_at: float = float("-inf")
+
+
+class BodyCache:
+    """The last body per key; least recently used keys are dropped beyond a size.
+
+    When a key's version has changed, one thread makes the new body. Others get the one before meanwhile, if it was the
+    newest less than ``STALE_S`` ago, and wait otherwise.
+    """
+
+    def __init__(self, max_bytes: int = 128 << 20, clock: Callable[[], float] = time.monotonic) -> None:
         self._max_bytes = max_bytes
-        self._bodies: OrderedDict[Any, Body] = OrderedDict()
-        self._making: dict[Any, threading.Lock] = {}
+        self._clock = clock
+        self._kept: OrderedDict[Any, _Kept] = OrderedDict()
         self._guard = threading.Lock()
 
-    def get(self, key: Any, make: Callable[[], Body]) -> Body:
-        """The body of a key, made if needed."""
+    def get(self, key: Any, version: str, make: Callable[[], Body], *, fresh: bool = False) -> Body:
+        """The body of a key at a version, made if needed; with ``fresh`` never an older one."""
         with self._guard:
-            if key in self._bodies:
-                self._bodies.move_to_end(key)
-                return self._bodies[key]
-            making = self._making.setdefault(key, threading.Lock())
-        with making:
-            with self._guard:
-                if key in self._bodies:
-                    return self._bodies[key]
-            try:
-                body = make()
-                self._keep(key, body)
-                return body
-            finally:
-                with self._guard:
-                    self._making.pop(key, None)
+            kept = self._kept.setdefault(key, _Kept())
+            self._kept.move_to_end(key)
+            now = self._clock()
+            if kept.body is not None and kept.version == version:
+                kept.newest_at = now
+                return kept.body
+            old = kept.body if not fresh and now - kept.newest_at < STALE_S else None
+        if not kept.making.acquire(blocking=old is None):
+            assert old is not None
+            return old
+        try:
+            if kept.body is None or kept.version != version:
+                kept.body, kept.version = make(), version
+                kept.newest_at = self._clock()
+                self._shrink()
+            return kept.body
+        finally:
+            kept.making.release()
 
-    def _keep(self, key: Any, body: Body) -> None:
+    def _shrink(self) -> None:
         with self._guard:
-            self._bodies[key] = body
-            while sum(b.size() for b in self._bodies.values()) > self._max_bytes and len(self._bodies) > 1:
-                self._bodies.popitem(last=False)
+            sizes = sum(kept.body.size() for kept in self._kept.values() if kept.body)
+            while sizes > self._max_bytes and len(self._kept) > 1:
+                _, dropped = self._kept.popitem(last=False)
+                sizes -= dropped.body.size() if dropped.body else 0
 
 
 def chosen_format(request: Request, asked: Format | None) -> Format:
@@ -122,3 +142,9 @@ def send_json(request: Request, value: Any) -> Response:
     """A JSON value as a response, tagged by its content."""
     data = encode(value)
     return send(request, Body(data, tag_of(data), JSON))
+
+
+def wants_fresh(request: Request) -> bool:
+    """Whether the client asks for the newest answer, however long it takes (``Cache-Control: no-cache``)."""
+    wish = request.headers.get("cache-control", "")
+    return "no-cache" in wish or "max-age=0" in wish

@@ -91,12 +91,12 @@ class LakeReader:
 
     def snapshot(self) -> str:
         """Names the lake's content as of the last commit."""
-        return self._name(f"SELECT id FROM ducklake_current_snapshot('{NAME}')", ())
+        return self._name(f"SELECT id FROM ducklake_current_snapshot('{NAME}')", (), False)
 
-    def version(self, run: RunKey) -> str:
-        """Names what a run has committed; other runs' commits do not change it."""
+    def version(self, run: RunKey, *, fresh: bool = False) -> str:
+        """Names what a run has committed; other runs' commits do not change it. ``fresh`` asks the lake now."""
         sql = "SELECT count(*), max(committed_ms) FROM windows WHERE run_id = ? AND datacenter = ?"
-        return self._name(sql, (run.run_id, run.datacenter))
+        return self._name(sql, (run.run_id, run.datacenter), fresh)
 
     def recent(self, sql: str, params: tuple[Any, ...] = ()) -> list[dict[str, Any]]:
         """The rows of a small query that is asked all the time, at most ``fresh_s`` old.
@@ -126,8 +126,8 @@ class LakeReader:
         with self._guard:
             self._recent.clear()
 
-    def _name(self, sql: str, params: tuple[Any, ...]) -> str:
-        row = self.recent(sql, params)[0]
+    def _name(self, sql: str, params: tuple[Any, ...], fresh: bool) -> str:
+        row = (self.rows(sql, params) if fresh else self.recent(sql, params))[0]
         return f"{self._inode}." + ".".join(str(value) for value in row.values())
 
     def _take(self) -> duckdb.DuckDBPyConnection:

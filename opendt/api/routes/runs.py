@@ -12,7 +12,7 @@ from opendt.api.context import Context, context, may_read, page
 from opendt.api.errors import RESPONSES
 from opendt.api.models import JsonObject, Page
 from opendt.api.parameters import DatacenterQuery, FormatQuery, Limit, Offset, RunId
-from opendt.api.respond import chosen_format, make_body, send, send_json
+from opendt.api.respond import chosen_format, make_body, send, send_json, wants_fresh
 from opendt.lake.plain import plain_rows
 from opendt.lake.queries import RUNS
 from opendt.lake.reader import RunKey
@@ -169,8 +169,9 @@ def _listing(
     """A list of a run as a page, or as CSV or Arrow; made once per state of the run."""
     wanted = chosen_format(request, output)
     where, params = _filters({"run_id": run.run_id, "datacenter": run.datacenter, **(filters or {})})
-    version = ctx.lake.snapshot() if listing is SLO else ctx.lake.version(run)
-    key = (listing.source, version, tuple(params), where, limit, offset, wanted)
+    fresh = wants_fresh(request)
+    version = ctx.lake.snapshot() if listing is SLO else ctx.lake.version(run, fresh=fresh)
+    key = (listing.source, tuple(params), where, limit, offset, wanted)
 
     def make() -> Any:
         (count,) = ctx.lake.rows(f"SELECT count(*) AS n FROM {listing.source} WHERE {where}", params)
@@ -179,9 +180,9 @@ def _listing(
             f"ORDER BY {listing.order} LIMIT {limit} OFFSET {offset}",
             params,
         )
-        return make_body(table, wanted, key, lambda rows: page(rows, count["n"], limit, offset))
+        return make_body(table, wanted, (key, version), lambda rows: page(rows, count["n"], limit, offset))
 
-    return send(request, ctx.bodies.get(key, make))
+    return send(request, ctx.bodies.get(key, version, make, fresh=fresh))
 
 
 def _filters(values: dict[str, Any]) -> tuple[str, list[Any]]:

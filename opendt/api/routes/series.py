@@ -11,7 +11,7 @@ from opendt.api import models
 from opendt.api.context import Context, context, may_read
 from opendt.api.errors import RESPONSES
 from opendt.api.parameters import CoarseSpanQuery, DatacenterQuery, FormatQuery, RunId, SpanQuery
-from opendt.api.respond import Body, chosen_format, make_body, send, tag_of
+from opendt.api.respond import Body, chosen_format, make_body, send, tag_of, wants_fresh
 from opendt.api.series import CARBON, POWER, Series, Span, read_heatmap, read_hosts, read_series
 from opendt.lake.reader import RunKey
 
@@ -54,13 +54,15 @@ def hosts(
     """One row per interval and host."""
     run = ctx.run_key(run_id, datacenter)
     wanted = chosen_format(request, output)
-    key = ("hosts", ctx.lake.version(run), run, span, metric, host_name, wanted)
+    key = ("hosts", run, span, metric, host_name, wanted)
+    fresh = wants_fresh(request)
+    version = ctx.lake.version(run, fresh=fresh)
 
     def make() -> Body:
         table = read_hosts(ctx.lake, run, span, metric, host_name, text_time=wanted != "arrow")
-        return make_body(table, wanted, key, lambda rows: _envelope(run, span, rows, "time"))
+        return make_body(table, wanted, (key, version), lambda rows: _envelope(run, span, rows, "time"))
 
-    return send(request, ctx.bodies.get(key, make))
+    return send(request, ctx.bodies.get(key, version, make, fresh=fresh))
 
 
 @router.get("/heatmap", response_model=models.HeatMap, summary="One metric of every host as a grid")
@@ -72,15 +74,17 @@ def heatmap(
     from opendt.api.encode import JSON, encode
 
     run = ctx.run_key(run_id, datacenter)
-    key = ("heatmap", ctx.lake.version(run), run, span, metric)
+    key = ("heatmap", run, span, metric)
+    fresh = wants_fresh(request)
+    version = ctx.lake.version(run, fresh=fresh)
 
     def make() -> Body:
         found = read_heatmap(ctx.lake, run, span, metric)
         metadata = {"run_id": run.run_id, "datacenter": run.datacenter, "metric": metric,
                     "interval_seconds": span.interval_s}  # fmt: skip
-        return Body(encode({**found, "metadata": metadata}), tag_of(key), JSON)
+        return Body(encode({**found, "metadata": metadata}), tag_of(key, version), JSON)
 
-    return send(request, ctx.bodies.get(key, make))
+    return send(request, ctx.bodies.get(key, version, make, fresh=fresh))
 
 
 def series_response(
@@ -89,13 +93,15 @@ def series_response(
 ) -> Response:  # fmt: skip
     """A series in the format asked for; made once per state of the run."""
     wanted = chosen_format(request, output)
-    key = (series.table, series.time, series.columns, ctx.lake.version(run), run, span, wanted)
+    key = (series.time, series.columns, run, span, wanted)
+    fresh = wants_fresh(request)
+    version = ctx.lake.version(run, fresh=fresh)
 
     def make() -> Body:
         table = read_series(ctx.lake, series, run, span, text_time=wanted != "arrow")
-        return make_body(table, wanted, key, lambda rows: _envelope(run, span, rows, series.time, more))
+        return make_body(table, wanted, (key, version), lambda rows: _envelope(run, span, rows, series.time, more))
 
-    return send(request, ctx.bodies.get(key, make))
+    return send(request, ctx.bodies.get(key, version, make, fresh=fresh))
 
 
 def _envelope(
