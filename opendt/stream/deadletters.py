@@ -127,6 +127,8 @@ def _original(settings: StreamSettings, topic: str, partition: int, offset: int)
     """Key, value and headers of the record at an offset, None when it is no longer there."""
     client = kafka.consumer(settings, "opendt.dead-letters")
     try:
+        if partition >= kafka.partition_count(client, topic, settings):
+            return None
         low, high = kafka.watermarks(client, topic, partition, settings)
         if not low <= offset < high:
             return None
