@@ -126,7 +126,9 @@ class WindowSettings(Section):
         0.0, ge=0, description="How long a window waits for stragglers after its end, in trace time [s]."
     )
     longest_jump_h: float = Field(
-        744.0, gt=0, description="Largest step of event time between records that is believed; beyond, it is an error [h]."
+        744.0,
+        gt=0,
+        description="Largest step of event time between records that is believed; beyond, it is an error [h].",
     )
 
 
@@ -246,6 +248,7 @@ class LlmSettings(Section):
     timeout_s: float = Field(60.0, gt=0, description="Longest wait for one answer [s].")
     deadline_s: float = Field(180.0, gt=0, description="Longest conversation, retries included [s].")
     max_retries: int = Field(2, ge=0, le=10, description="Retries after rate limits and server errors.")
+    tools: bool = Field(True, description="Let the model ask for simulations; off for servers without tool calls.")
     max_output_tokens: int = Field(4_000, ge=100, description="Token limit of an answer.")
     max_total_tokens: int = Field(60_000, ge=1_000, description="Token limit of a whole conversation.")
     max_cost_usd: float = Field(0.5, ge=0, description="Cost limit of a whole conversation [USD].")
@@ -259,18 +262,22 @@ class ApiSettings(Section):
     host: str = Field("127.0.0.1", description="Address to bind; a token is required for anything but loopback.")
     port: int = Field(8080, ge=0, le=65535, description="Port.")
     token: SecretStr = Field(
-        SecretStr(""), description="Bearer token for changes; on loopback, empty makes one and keeps it beside the lake."
+        SecretStr(""),
+        description="Bearer token for changes; on loopback, empty makes one and keeps it beside the lake.",
     )
     open_changes: bool = Field(False, description="Whether changes on loopback need no token.")
     public_reads: bool = Field(False, description="Whether reading needs no token when bound to more than loopback.")
     allowed_hosts: list[str] = Field(
-        default_factory=list, description="Host names clients may use besides loopback's; empty for any beyond loopback."
+        default_factory=list,
+        description="Host names clients may use besides loopback's; empty for any beyond loopback.",
     )
     max_body_bytes: int = Field(5_000_000, ge=10_000, description="Largest request body [B].")
     sql_per_minute: int = Field(120, ge=1, description="SQL statements a client may send per minute.")
     sql_workers: int = Field(2, ge=1, le=32, description="SQL statements at the same time.")
     whatif_per_minute: int = Field(60, ge=1, description="What-if questions a client may ask per minute.")
-    whatif_timeout_s: float = Field(20.0, gt=0, description="Time after which what-if simulates no further variant [s].")
+    whatif_timeout_s: float = Field(
+        20.0, gt=0, description="Time after which what-if simulates no further variant [s]."
+    )
     max_streams: int = Field(64, ge=1, description="Live streams at the same time.")
     poll_s: float = Field(0.5, gt=0, description="How often live streams look for news in the lake [s].")
     trace: Path = Field(Path("data/traces/demo"), description="Trace that POST /api/start replays.")

@@ -292,7 +292,9 @@ def _report(found: Activation, said: str, as_json: bool) -> None:
 
 
 def _print_list(rows: list[dict[str, Any]]) -> None:
-    print_table(
+    from opendt.cli.wide import show_rows
+
+    show_rows(
         ("proposal", "strategy", "state", "effect", "SLOs met", "run"),
         [
             (

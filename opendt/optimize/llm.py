@@ -184,8 +184,10 @@ def _turn(client: OpenAI, talk: Conversation, *, tools: bool) -> Any:
             messages=talk.messages,  # type: ignore[arg-type]
             response_format=Answer,
             max_completion_tokens=talk.settings.max_output_tokens,
-            tools=[openai.pydantic_function_tool(Variant, name=TOOL, description="Simulate a variant.")],
-            tool_choice="auto" if tools else "none",
+            tools=[openai.pydantic_function_tool(Variant, name=TOOL, description="Simulate a variant.")]
+            if talk.settings.tools
+            else openai.omit,
+            tool_choice=("auto" if tools else "none") if talk.settings.tools else openai.omit,
         )
         talk.answer = raw.text
         completion = raw.parse()

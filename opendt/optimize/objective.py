@@ -132,9 +132,12 @@ def lost_ratio(outcome: Outcome, baseline: Outcome) -> float:
     return tasks + (1.0 - kept if kept < WORK_KEPT_RATIO else 0.0)
 
 
-def rank_key(outcome: Outcome, slo: SloSettings, baseline: Outcome) -> tuple[float, float]:
-    """Sort key: acceptable outcomes first, then the better score."""
-    return round(shortfall(outcome, slo, baseline), 9), score(outcome, slo)
+def rank_key(
+    outcome: Outcome, slo: SloSettings, baseline: Outcome, targets: SloSettings | None = None
+) -> tuple[float, float]:
+    """Sort key: acceptable outcomes first, then the better score. ``targets`` decide what is acceptable where the
+    objectives scored with hold more (the baseline as reference)."""
+    return round(shortfall(outcome, targets or slo, baseline), 9), score(outcome, slo)
 
 
 def pareto_front(outcomes: Sequence[Outcome], metrics: Sequence[str] = ("energy_kwh", "runtime_h")) -> list[int]:

@@ -12,7 +12,6 @@ import numpy as np
 
 from opendt.errors import TopologyError
 from opendt.optimize.changes import apply_changes
-from opendt.optimize.objective import rank_key
 from opendt.optimize.proposal import Proposal
 from opendt.optimize.space import Point, Space, make_space
 from opendt.optimize.trials import Problem, Trial, Trials, conclude
@@ -217,8 +216,7 @@ def _value(trials: Trials, trial: Trial) -> float:
     """One number for the sampler: score plus weighted shortfall; a constant for a trial without result."""
     if trial.simulated is None:
         return FAILED_VALUE
-    problem = trials.problem
-    missing, score = rank_key(trial.simulated.outcome, problem.slo, problem.baseline.outcome)
+    missing, score = trials.problem.rank(trial.simulated.outcome)
     return min(FAILED_VALUE, score + VIOLATION_WEIGHT * missing)
 
 

@@ -13,6 +13,7 @@ from opendt.optimize.changes import apply_changes, canonical
 from opendt.optimize.evaluate import Evaluator, Failed, Simulated
 from opendt.optimize.limits import Limits, make_limits
 from opendt.optimize.objective import rank_key, with_reference
+from opendt.optimize.outcome import Outcome
 from opendt.optimize.proposal import Evaluation, Proposal, compare
 from opendt.optimize.uncertainty import NO_EVIDENCE, Evidence, saving_band
 from opendt.settings import OptimizeSettings, SloSettings
@@ -45,6 +46,10 @@ class Problem:
     limits: Limits
     evidence: Evidence = NO_EVIDENCE
     history: tuple[dict[str, Any], ...] = ()
+
+    def rank(self, outcome: Outcome) -> tuple[float, float]:
+        """Sort key of an outcome: (how far from acceptable, score); lower is better in both."""
+        return rank_key(outcome, self.slo, self.baseline.outcome, self.targets)
 
     def evaluation(self, variant: Simulated) -> Evaluation:
         """A simulated variant beside the baseline, with the band of its saving where there is evidence for one."""
@@ -145,12 +150,11 @@ class Trials:
     def _key(self, trial: Trial) -> tuple[float, float, int]:
         assert trial.simulated is not None
         problem = self.problem
-        return *rank_key(trial.simulated.outcome, problem.slo, problem.baseline.outcome), trial.number
+        return *problem.rank(trial.simulated.outcome), trial.number
 
     def improves(self, trial: Trial) -> bool:
         """Whether an attempt ranks strictly before the baseline."""
-        baseline = self.problem.baseline.outcome
-        return self._key(trial)[:2] < rank_key(baseline, self.problem.slo, baseline)
+        return self._key(trial)[:2] < self.problem.rank(self.problem.baseline.outcome)
 
 
 def proposal_of(trials: Trials, trial: Trial, strategy: str, reasons: tuple[str, ...], **facts: Any) -> Proposal:

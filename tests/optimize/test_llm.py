@@ -75,6 +75,12 @@ def test_a_tool_call_beyond_the_budget_is_told_to_answer():
     assert found.topology.host_count == 4
 
 
+def test_servers_without_tool_calls_are_not_offered_any():
+    found, server, _ = _ask(completion(answer(change(4))), settings={"tools": False})
+    assert found.strategy == "llm"
+    assert {"tools", "tool_choice"}.isdisjoint(server.requests[0])
+
+
 def test_an_unacceptable_what_if_gets_its_reason_and_costs_no_simulation():
     found, server, trials = _ask(
         completion(calls=[what_if(change(4, path="clusters[9].hosts[0]")), what_if(change(1)), what_if(name="rm_rf")]),

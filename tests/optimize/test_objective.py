@@ -79,6 +79,14 @@ def test_lost_tasks_and_lost_work_outweigh_any_saving():
     assert rank_key(lossy, slo, base) > rank_key(outcome(95, work_mhz_s=1000.0), slo, base)
 
 
+def test_only_given_targets_decide_what_is_acceptable():
+    base = outcome(100, 24)
+    slo = with_reference(SloSettings(peak_power_kw=7), base)
+    longer = outcome(90, 25, peak_power_kw=6.9)
+    assert rank_key(longer, slo, base, SloSettings(peak_power_kw=7))[0] == 0.0
+    assert rank_key(longer, slo, base)[0] > 0.0
+
+
 def test_rounding_of_delivered_work_is_not_a_loss():
     assert lost_ratio(outcome(work_mhz_s=999.5), outcome(work_mhz_s=1000.0)) == 0.0
 
