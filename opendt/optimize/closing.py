@@ -12,7 +12,7 @@ from opendt.models.telemetry import CarbonTrace
 from opendt.models.topology import Topology
 from opendt.models.workload import Workload
 from opendt.optimize.auto import auto_approve
-from opendt.optimize.decisions import Desk, expire
+from opendt.optimize.decisions import Desk, expire, reconcile
 from opendt.optimize.evaluate import Evaluator
 from opendt.optimize.evidence import calibrated
 from opendt.optimize.history import past_proposals
@@ -86,6 +86,8 @@ def settle(
     Raises ``TransientError`` when an automatic approval could not be published; it is recorded all the same.
     """
     desk = Desk.of(settings, store, lake)
+    if rows:
+        reconcile(desk, rows)
     done = follow_up(desk, run_id)
     notes = [f"{d.proposal_id} {d.decision}: {d.reason}" for d in done]
     expired = expire(desk)

@@ -175,6 +175,20 @@ def publish_active(desk: Desk) -> Activation:
     return Activation(active, desk.publish(active.topology))
 
 
+def reconcile(desk: Desk, rows: list[dict[str, Any]]) -> int:
+    """Give rows that were just written again the state of what was decided about them before; returns how many.
+
+    A step that is done again writes the same proposals, as pending, over those that people may have decided about.
+    """
+    stale = []
+    for row in rows:
+        decided = desk.store.decisions(desk.datacenter, proposal_id=row["proposal_id"], limit=1)
+        if decided and decided[0].decision != row["state"]:
+            stale.append(row | {"state": decided[0].decision})
+    desk.lake.upsert("proposals", stale)
+    return len(stale)
+
+
 def record(desk: Desk, row: dict[str, Any], kind: DecisionKind, reason: str, **facts: Any) -> Decision:
     """Record a step the system takes by itself (applied, verified)."""
     return _decide(desk, row, kind, "twin", reason, **facts)

@@ -165,6 +165,16 @@ def test_without_a_broker_nothing_is_published_and_the_caller_knows(desk):
     assert not found.published
 
 
+def test_a_step_done_again_does_not_undo_a_decision(desk):
+    desk, _ = desk
+    row = _store(desk, 8)[0]
+    decisions.reject(desk, row["proposal_id"], decided_by="ada")
+    again = _store(desk, 8)
+    assert _state(desk, row) == "pending"
+    assert decisions.reconcile(desk, again) == 1
+    assert _state(desk, row) == "rejected"
+
+
 def test_old_pending_proposals_expire_and_others_do_not(desk):
     desk, _ = desk
     old = _store(desk, 8, created_ms=NOW - 73 * 3_600_000, run_id="old")[0]
