@@ -21,6 +21,12 @@ from opendt.stream.source import open_windows
 from opendt.traces.writer import write_power, write_topology, write_workload
 
 
+@pytest.fixture(params=["embedded"])
+def settings(request):
+    """Each command starts processes, so that one broker has to do, except where a test names the other."""
+    return request.getfixturevalue(request.param)
+
+
 @pytest.fixture
 def folder(tmp_path, trace):
     path = tmp_path / "trace"
@@ -102,6 +108,8 @@ def test_topics_come_and_go(opendt, settings):
     assert len(json.loads(opendt("topics", "delete", "--yes", "--json")[1])["deleted"]) == 6
 
 
+@pytest.mark.java
+@pytest.mark.parametrize("settings", ["real"], indirect=True)
 def test_sigterm_stops_a_replay_and_the_same_id_goes_on(opendt, settings, folder, trace):
     command = [sys.executable, "-c", "from opendt.cli import main; main()", "replay", "--trace", str(folder), "--json",
                "--replay-id", "r1", "--config", str(opendt.config)]  # fmt: skip
@@ -121,7 +129,6 @@ def test_sigterm_stops_a_replay_and_the_same_id_goes_on(opendt, settings, folder
         assert sum(len(b.workload.fragments) for b in stream) == len(trace.workload.fragments)
 
 
-@pytest.mark.parametrize("settings", ["embedded"], indirect=True)
 def test_dead_letters_are_shown_and_tried_again(opendt, settings, tmp_path):
     good = b'{"v":1,"type":"power","time_ms":5,"power_w":1.0}'
     key = {"run_id": "run", "datacenter": "dc", "window_index": 0, "topic": settings.topics.power, "partition": 0}
