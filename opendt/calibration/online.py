@@ -115,11 +115,11 @@ class OnlineCalibrator:
             trained_from_ms=int(self._from_ms or 0), trained_until_ms=int(self._until_ms or 0), samples=self._samples,
             score_mape_pct=self._last.get("expert_pct"), heldout_mape_pct=self._last.get("mape_pct"),
             active_heldout_mape_pct=self._last.get("datasheet_pct"), excluded=self._last.get("excluded"),
-            reason=self._reason(), identifiability=self._identifiability(),
+            reason=self._reason(), identifiability=self.identifiability(),
             duration_ms=(time.perf_counter() - started) * 1e3,
         )  # fmt: skip
         rows = trial_rows(
-            calibration_id, "online", self._trials(), from_ms=self._last.get("from_ms", 0),
+            calibration_id, "online", self.trials(), from_ms=self._last.get("from_ms", 0),
             until_ms=int(self._until_ms or 0), seed=self._seed, engine="native",
         )  # fmt: skip
         return CalibrationOutcome(calibration_id, models, self._layout.groups, predictor, record, rows)
@@ -163,17 +163,29 @@ class OnlineCalibrator:
             return f"the cluster changed by {self.drifts[-1].size_pct:+.1f} %; what was learned before was rescaled"
         return "learned from every window so far"
 
-    def _identifiability(self) -> dict[str, Any]:
+    def identifiability(self) -> dict[str, Any]:
+        """Which parameters the data can tell apart (``identify.py``)."""
         precision = self._layout.prior_precision(self._noise)
         gram = self._memory.gram[SLOW].astype(np.float64)
         return identifiability(self._layout, gram, precision, self._noise)
 
-    def _trials(self) -> list[Trial]:
+    def trials(self) -> tuple[Trial, ...]:
+        """The experts as trials, with their error in the last window."""
         scores = self._last.get("experts_pct") or [None] * len(EXPERTS)
-        return [
+        return tuple(
             Trial({"half_life_h": e.half_life_h, "mean": float(e.mean)}, score, None if score else "no reading yet")
             for e, score in zip(EXPERTS, scores, strict=True)
-        ]
+        )
+
+    @property
+    def excluded(self) -> dict[str, int]:
+        """Readings and samples of the last window that were left out, by reason."""
+        return dict(self._last.get("excluded") or {})
+
+    def parameters(self) -> dict[str, Any]:
+        """What was learned, in watts per host."""
+        predictor = self._predictor()
+        return self._parameters(predictor, predictor.weights @ predictor.coefficients)
 
     @single_threaded
     def observe(self, occupancy: Occupancy | None, measured: PowerSeries) -> None:

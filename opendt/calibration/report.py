@@ -12,11 +12,12 @@ import orjson
 
 from opendt import metrics
 from opendt.calibration.evaluate import PERSISTENCE, PUBLISHED, Evaluation, evaluate
+from opendt.calibration.search import take_samples
 from opendt.engine.base import EngineOptions, Occupancy, simulate
 from opendt.errors import InputError, TraceError
 from opendt.models.telemetry import PowerSeries
 from opendt.traces import Trace, read_trace
-from opendt.units import MS_PER_HOUR, MS_PER_S, iso
+from opendt.units import MS_PER_DAY, MS_PER_HOUR, MS_PER_S, iso
 
 if TYPE_CHECKING:
     from opendt.lake import Lake
@@ -62,8 +63,22 @@ def trace_accuracy(
     }
 
 
-def simulated_trace(path: Path, settings: Settings) -> tuple[Trace, Occupancy]:
-    """A trace with measured power and topology, and its occupancy on the sampling grid of the settings."""
+def engine_options(settings: Settings) -> EngineOptions:
+    """Options of a simulation for calibration: power and occupancy on the sampling grid, little else."""
+    return EngineOptions(
+        sample_interval_ms=settings.engine.sample_interval_s * MS_PER_S,
+        host_every=0 if settings.engine.name == "native" else 1,  # OpenDC's occupancy comes from its host table
+        scaling=settings.engine.scaling,
+        allocation=settings.engine.allocation,
+        seed=settings.engine.seed,
+    )
+
+
+def simulated_trace(path: Path, settings: Settings, *, days: float | None = None) -> tuple[Trace, Occupancy]:
+    """A trace with measured power and topology, and its occupancy on the sampling grid of the settings.
+
+    ``days`` leaves only the last so many days of measured power in the occupancy.
+    """
     from opendt.engine import get_engine
 
     trace = read_trace(path)
@@ -74,17 +89,15 @@ def simulated_trace(path: Path, settings: Settings) -> tuple[Trace, Occupancy]:
         )
     if trace.topology is None:
         raise TraceError(f"{path}: has no topology.json. Put the datacenter's topology there.", file=str(path))
-    options = EngineOptions(
-        sample_interval_ms=settings.engine.sample_interval_s * MS_PER_S,
-        host_every=0 if settings.engine.name == "native" else 1,
-        scaling=settings.engine.scaling,
-        allocation=settings.engine.allocation,
-        seed=settings.engine.seed,
+    result = simulate(
+        get_engine(settings.engine.name, settings), trace.topology, trace.workload, engine_options(settings)
     )
-    result = simulate(get_engine(settings.engine.name, settings), trace.topology, trace.workload, options)
     if result.occupancy is None:
         raise InputError(f"engine {settings.engine.name} reported no occupancy; use the native engine.")
-    return trace, result.occupancy
+    if days is None:
+        return trace, result.occupancy
+    since = int(trace.power.timestamp_ms[-1]) - round(days * MS_PER_DAY)
+    return trace, take_samples(result.occupancy, np.asarray(result.occupancy.timestamp_ms) > since)
 
 
 def span(found: Evaluation) -> dict[str, Any]:

@@ -121,9 +121,9 @@ class SimulatedObjective:
     def _outcome(self, result: PowerSeries | OpenDTError) -> tuple[float | None, str | None]:
         if isinstance(result, OpenDTError):
             return None, reason_of(result)
-        watts = metrics.align(self._measured, result.timestamp_ms, MAX_GAP_MS)
+        simulated = metrics.align(result, self._measured.timestamp_ms, MAX_GAP_MS)
         try:
-            return metrics.mape_pct(result.power_w, watts), None
+            return metrics.mape_pct(simulated, self._measured.power_w), None
         except InputError as error:
             return None, reason_of(error)
 
