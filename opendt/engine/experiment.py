@@ -220,7 +220,7 @@ def load_inputs(scenario: Scenario, seed: int = 0) -> ScenarioInputs:
         workload = shifted(workload, scenario.workload.submission_ms)
     if scenario.workload.deferAll:
         workload = _deferred(workload)
-    return ScenarioInputs(topology, workload, _carbon(topology, scenario.folder), scenario.options(seed))
+    return ScenarioInputs(topology, workload, _carbon(topology, scenario), scenario.options(seed))
 
 
 def shifted(workload: Workload, first_ms: int) -> Workload:
@@ -242,10 +242,13 @@ def _deferred(workload: Workload) -> Workload:
     return replace(workload, tasks=replace(tasks, deferrable=np.ones(len(tasks), np.bool_), deadline_ms=deadline))
 
 
-def _carbon(topology: Topology, folder: Path) -> CarbonTrace | None:
+def _carbon(topology: Topology, scenario: Scenario) -> CarbonTrace | None:
+    """The carbon trace the topology names: as named, else under that file name beside the topology."""
     named = [c.powerSource.carbonTracePath for c in topology.clusters if c.powerSource.carbonTracePath]
     if not named:
         return None
     if len(named) > 1:
-        raise InputError(f"{folder}: more than one cluster names a carbon trace; OpenDC reads at most one.")
-    return read_carbon(folder / named[0], skip_invalid=False)[0]
+        raise InputError(f"{scenario.topology_path}: several clusters name a carbon trace; OpenDC reads at most one.")
+    places = [scenario.folder / named[0], scenario.topology_path.parent / Path(named[0]).name]
+    found = next((place for place in places if place.is_file()), places[0])
+    return read_carbon(found, skip_invalid=False)[0]

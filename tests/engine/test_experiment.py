@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -147,3 +148,21 @@ def test_golden_inputs_load(golden):
     assert inputs.carbon is not None
     assert (np.diff(inputs.carbon.timestamp_ms) > 0).all()
     assert inputs.options.sample_interval_ms == 30_000
+
+
+@pytest.mark.parametrize("named", ["carbon.parquet", "/app/workload/carbon.parquet"])
+def test_a_carbon_trace_named_by_a_foreign_path_is_found_beside_the_topology(golden, tmp_path, named):
+    folder = tmp_path / "scenario"
+    shutil.copytree(golden / "carbon_trace", folder)
+    topology = json.loads((folder / "topology.json").read_text())
+    topology["clusters"][0]["powerSource"]["carbonTracePath"] = named
+    (folder / "topology.json").write_text(json.dumps(topology))
+    assert load_inputs(read_scenarios(folder / "experiment.json")[0]).carbon is not None
+
+
+def test_an_absent_carbon_trace_is_named(golden, tmp_path):
+    folder = tmp_path / "scenario"
+    shutil.copytree(golden / "carbon_trace", folder)
+    (folder / "carbon.parquet").unlink()
+    with pytest.raises(InputError, match=r"carbon\.parquet"):
+        load_inputs(read_scenarios(folder / "experiment.json")[0])
