@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from zlib import crc32
 
-from opendt.errors import OpenDTError
+from opendt.errors import InputError, OpenDTError
 from opendt.settings import StreamSettings
 from opendt.stream import kafka, topics
 from opendt.stream.ahead import Ahead
@@ -18,6 +18,7 @@ from opendt.stream.layouts import PlannedLayout, layout_of
 from opendt.stream.pacing import Clock, Pacer, SystemClock
 from opendt.stream.resume import last_sequences
 from opendt.stream.schedule import Message, Replayable
+from opendt.stream.selection import round_of
 
 _CHECK_EVERY = 512  # messages between looks at the stop flag, delivery errors and progress
 _PROGRESS_S = 0.2
@@ -80,6 +81,7 @@ class Replay:
         replay_id: the same id sends the same records with the same sequence numbers.
         start_sequences: first sequence number wanted per (topic, partition); None finds the last ones of this
             replay id in the topics and goes on after them; {} starts from the beginning.
+        loop: how many times to send the trace, one round after another at whole hours.
         clock: where time comes from.
         on_progress: called a few times per second.
     """
@@ -92,11 +94,14 @@ class Replay:
         replay_id: str,
         *,
         start_sequences: Mapping[tuple[str, int], int] | None = None,
+        loop: int = 1,
         clock: Clock | None = None,
         on_progress: Callable[[ReplayProgress], None] | None = None,
     ) -> None:
         self._trace, self._settings, self._datacenter, self._id = trace, settings, datacenter, replay_id
-        self._given = start_sequences
+        if loop < 1:
+            raise InputError(f"loop is {loop}; must be at least 1.")
+        self._given, self._loop = start_sequences, loop
         self._clock = clock or SystemClock()
         self._on_progress = on_progress
         self._pacer = Pacer(settings.speed, self._clock)
@@ -104,7 +109,7 @@ class Replay:
         self._failure: OpenDTError | None = None
         self._marks: dict[tuple[str, int], list[int]] = {}
         self._start: dict[tuple[str, int], int] = {}
-        self._messages = self._skipped = self._bytes = 0
+        self._messages = self._skipped = self._bytes = self._begin_ms = 0
         self._next_report = 0.0
 
     def stop(self) -> None:
@@ -131,14 +136,19 @@ class Replay:
         topics.ensure(self._settings)
         client = kafka.producer(self._settings, self._fail)
         cluster = kafka.cluster_id(client, self._settings)
-        layout = self._layout(client)
-        self._prepare(layout, embedded=kafka.is_embedded(cluster))
+        counts = self._partition_counts(client)
+        self._prepare(counts, embedded=kafka.is_embedded(cluster))
         ahead = None
         if kafka.is_embedded(cluster):
             ahead = Ahead(self._settings, topics.group_id(self._datacenter, self._id), self._clock)
         try:
-            self._run_lanes(client, layout, ahead)
-            if not self._stop.is_set():
+            for number in range(self._loop):
+                layout = layout_of(round_of(self._trace, number), self._settings, self._datacenter, counts)
+                self._begin_ms = layout.begin_ms if number == 0 else self._begin_ms
+                self._run_lanes(client, layout, ahead)
+                if self._stop.is_set():
+                    break
+            else:
                 self._send_ends(client, layout, ahead)
             self._flush(client)
         finally:
@@ -147,18 +157,17 @@ class Replay:
         wall_s = self._clock.monotonic() - began
         return self._report(layout, started_ms, wall_s)
 
-    def _layout(self, client: Any) -> PlannedLayout:
+    def _partition_counts(self, client: Any) -> dict[str, int]:
         names = {*topics.data_topics(self._settings), self._settings.topics.topology}
-        counts = {name: kafka.partition_count(client, name, self._settings) for name in sorted(names)}
-        self._partitions = [(name, p) for name, count in counts.items() for p in range(count)]
-        return layout_of(self._trace, self._settings, self._datacenter, counts)
+        return {name: kafka.partition_count(client, name, self._settings) for name in sorted(names)}
 
-    def _prepare(self, layout: PlannedLayout, *, embedded: bool) -> None:
+    def _prepare(self, counts: Mapping[str, int], *, embedded: bool) -> None:
+        partitions = [(name, p) for name, count in counts.items() for p in range(count)]
         if self._given is not None:
             self._start = dict(self._given)
         elif not embedded:
-            self._start = last_sequences(self._settings, self._id, self._partitions)
-        self._marks = {where: [0, 0] for where in layout.partitions}
+            self._start = last_sequences(self._settings, self._id, partitions)
+        self._marks = {where: [0, 0] for where in partitions}
         self._headers = (REPLAY, self._id.encode()), (DATACENTER, self._datacenter.encode())
 
     def _run_lanes(self, client: Any, layout: PlannedLayout, ahead: Ahead | None) -> None:
@@ -233,7 +242,7 @@ class Replay:
         now = self._clock.monotonic()
         if self._on_progress is not None and now >= self._next_report:
             self._next_report = now + _PROGRESS_S
-            total = len(layout)
+            total = len(layout) * self._loop
             done = min(self._messages + self._skipped, total)
             self._on_progress(ReplayProgress(time_ms, done, total, self._bytes, self._pacer.lag_s))
 
@@ -257,7 +266,7 @@ class Replay:
             raise self._failure
 
     def _report(self, layout: PlannedLayout, started_ms: int, wall_s: float) -> ReplayReport:
-        speed, span_s = self._settings.speed, (layout.end_ms - layout.begin_ms) / 1000
+        speed, span_s = self._settings.speed, (layout.end_ms - self._begin_ms) / 1000
         stopped = self._stop.is_set()
         wanted_s = span_s / speed if speed > 0 else 0.0
         drift = (wall_s / wanted_s - 1) * 100 if wanted_s > 0 and not stopped and not self._skipped else None

@@ -207,11 +207,12 @@ def _prepare(job: dict[str, Any], settings: StreamSettings) -> Replay:
     trace = read_trace(job["trace"], topology=job["topology"])
     starts = job["start_sequences"]
     return Replay(
-        select(trace, job["start_ms"], job["stop_ms"], job["loop"]),
+        select(trace, job["start_ms"], job["stop_ms"]),
         settings,
         job["datacenter"],
         job["replay_id"],
         start_sequences=None if starts is None else {(topic, partition): n for topic, partition, n in starts},
+        loop=job["loop"],
         on_progress=lambda progress: _answer({"progress": asdict(progress)}),
     )
 
