@@ -11,7 +11,7 @@ import pyarrow.compute
 
 from opendt.engine.base import EngineOptions, Occupancy, SimulationResult
 from opendt.engine.native import tables, world
-from opendt.engine.native.layout import Site, site_of
+from opendt.engine.native.layout import Site
 from opendt.engine.native.session import Session
 from opendt.engine.native.state import NativeState
 
@@ -43,7 +43,7 @@ SAMPLES, HOSTS, TASKS, EVENTS = 0, 1, 2, 3
 
 def result_of(state: NativeState, session: Session, rows: Rows, end_ms: int) -> SimulationResult:
     """Tables and totals of a call that brought ``state`` to ``end_ms``."""
-    site = site_of(state.topology)
+    site = state.site
     clock = session.clock
     before_j, before_g = totals(state.arrays["clusters"], _sim_until(state))
     after_j, after_g = totals(session.clusters, end_ms - (state.origin_ms or 0))
@@ -145,7 +145,7 @@ def _host(state: NativeState, site: Site, session: Session, rows: Rows) -> pa.Ta
         "cpu_capacity": capacity,
         "cpu_usage": usage,
         "cpu_demand": rows.line("host_float", 1, HOSTS),
-        "cpu_utilization": usage / capacity,
+        "cpu_utilization": rows.line("host_float", 4, HOSTS),
         "cpu_time_active": rows.line("host_int", 2, HOSTS),
         "cpu_time_idle": rows.line("host_int", 3, HOSTS),
         "cpu_time_steal": rows.line("host_int", 4, HOSTS),
@@ -175,6 +175,7 @@ def _task(state: NativeState, session: Session, rows: Rows) -> pa.Table:
         "cpu_usage": rows.line("task_float", 0, TASKS),
         "cpu_demand": rows.line("task_float", 1, TASKS),
         "cpu_time_active": rows.line("task_int", 4, TASKS),
+        "cpu_time_idle": rows.line("task_int", 9, TASKS),
         "cpu_time_steal": rows.line("task_int", 5, TASKS),
         "uptime": rows.line("task_int", 6, TASKS),
         "schedule_time": tables.nullable(rows.line("task_int", 7, TASKS)),

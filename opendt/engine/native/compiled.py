@@ -26,7 +26,7 @@ def source_stamp() -> str:
     digest = hashlib.blake2b(digest_size=16)
     for path in sorted(Path(__file__).parent.glob("*.py")):
         text = path.read_bytes()
-        if b"@kernel" in text or path.name in ("world.py", "compiled.py"):
+        if b"@kernel" in text or b"@inlined" in text or path.name in ("world.py", "compiled.py"):
             digest.update(text)
     return digest.hexdigest()
 
@@ -41,6 +41,14 @@ def kernel(function: F) -> F:
     if hasattr(files, "_version"):
         files._version = f"{files._version} {source_stamp()}"  # compared before anything else in the file is read
     return compiled
+
+
+def inlined(function: F) -> F:
+    """For small functions on the path of every fragment: a part of each caller instead of a call.
+
+    A call hands over every field of every array it gets, which costs more than such a function does.
+    """
+    return njit(inline="always", **_OPTIONS)(function)
 
 
 def is_ready(compiled: Any) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from opendt.engine.base import EngineOptions, EngineState, SimulationResult
-from opendt.engine.native import kernels, world
+from opendt.engine.native import demand, kernels, world
 from opendt.engine.native.collect import Rows, nothing, result_of
 from opendt.engine.native.compiled import is_ready
 from opendt.engine.native.exact import engine as exact
@@ -51,6 +51,7 @@ class NativeEngine:
             new_scheduler([], options.allocation, options.seed, None)
             new_failures(options.failures, options.seed)
             return ExactState(topology, options, carbon or no_carbon(), None, None, None)
+        site = site_of(topology)
         state = NativeState(
             topology=topology,
             options=options,
@@ -58,8 +59,9 @@ class NativeEngine:
             origin_ms=None,
             until_ms=None,
             names=(),
-            host_names=site_of(topology).host_names,
+            host_names=site.host_names,
             arrays={},
+            site=site,
         )
         return replace(state, arrays=fresh_arrays(state))
 
@@ -113,9 +115,10 @@ class NativeEngine:
             self.progress("compiling kernels (once per installation)")
         rows = Rows()
         tasks = session.tasks
+        kernels.look_ahead(tasks, session.trace)
         if session.clock[world.RESHARE]:
             begin = (state.until_ms or 0) - (state.origin_ms or 0)
-            kernels.reshare(session.clock, session.hosts, tasks, session.scratch, begin)
+            demand.reshare(session.clock, session.hosts, tasks, session.scratch, begin)
         while True:
             out = new_output(session, 4 * len(tasks) + 8, until_ms)
             status = kernels.run(
@@ -156,9 +159,10 @@ def _anything_left(session: Session) -> bool:
 
 def _raise_missing(state: NativeState, session: Session) -> None:
     slot = int(session.clock[world.FAULT])
-    name, taken = session.names[slot], int(session.tasks["taken"][slot])
+    name, count = session.names[slot], int(session.tasks["fragments"][slot])
+    taken = count - int(session.tasks["left"][slot])
     raise EngineError(
-        f"task {name} needs fragment {taken + 1} of {session.tasks['fragments'][slot]} at "
+        f"task {name} needs fragment {taken + 1} of {count} at "
         f"{_epoch(state, session)} ms, but it has not arrived. Send fragments no later than they begin, or state a "
         "smaller fragment_count.",
         engine="native", reason="missing fragment", task=name, fragment=taken,

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from opendt.engine.native.compiled import kernel
+from opendt.engine.native.compiled import inlined, kernel
+from opendt.engine.native.demand import add_demand, change_demand, mark, refresh
+from opendt.engine.native.memory import prefetch
 from opendt.engine.native.placement import choose_host, update_tree
 from opendt.engine.native.policies import BY_SCORE
-from opendt.engine.native.sampling import close_piece, count_host, count_task, occupy, sample, settle_cluster
+from opendt.engine.native.sampling import close_piece, sample, settle_cluster
 from opendt.engine.native.timers import add_timer, next_time, take_due
-from opendt.engine.native.watts import watts
 from opendt.engine.native.world import (
     ACTIVE,
-    ACTIVE_HOSTS,
     BLOCKED,
     CARBON_NEXT,
     CLOSE_AT,
@@ -40,7 +40,6 @@ from opendt.engine.native.world import (
     FULL,
     HOST_EVERY,
     INTERVAL,
-    KNOTS,
     LAST,
     MISSING_FRAGMENT,
     NEXT_TASK,
@@ -48,7 +47,6 @@ from opendt.engine.native.world import (
     PHASE,
     QUEUE_HEAD,
     QUEUE_TAIL,
-    RESHARE,
     ROWS,
     RUNNING,
     SEQUENCE,
@@ -73,7 +71,7 @@ from opendt.engine.native.world import (
 QUANTUM = 1000  # the scheduler runs at multiples of this [ms]
 
 
-@kernel
+@inlined
 def take_number(clock: Any) -> Any:
     """The next insertion number of the queue."""
     number = clock[SEQUENCE]
@@ -81,7 +79,7 @@ def take_number(clock: Any) -> Any:
     return number
 
 
-@kernel
+@inlined
 def request_wake(clock: Any, s: Any, at: Any) -> None:
     """Ask for a WAKE at a time, unless one is due no later (SEMANTICS 5.2)."""
     top = clock[WAKES]
@@ -91,7 +89,7 @@ def request_wake(clock: Any, s: Any, at: Any) -> None:
         clock[WAKES] = top + 1
 
 
-@kernel
+@inlined
 def request_cycle(clock: Any) -> None:
     """Ask for a scheduler cycle at the next multiple of the quantum, unless one is pending or nothing waits."""
     if clock[CYCLE_AT] == FAR and clock[QUEUE_HEAD] < clock[QUEUE_TAIL]:
@@ -108,117 +106,6 @@ def log(out: Any, slot: Any, kind: Any, at: Any, host: Any) -> None:
     out.event[2, row] = at
     out.event[3, row] = host
     out.used[3] = row + 1
-
-
-@kernel
-def mark(hosts: Any, s: Any, dirty: Any, h: Any) -> Any:
-    """Put a host on the list of those whose demand must be summed again; returns the length of the list."""
-    if hosts[h].dirty == 0:
-        hosts[h].dirty = 1
-        s.dirty_hosts[dirty] = h
-        return dirty + 1
-    return dirty
-
-
-@kernel
-def fair_shares(hosts: Any, tasks: Any, s: Any, h: Any, total: Any) -> None:
-    """Supplies of a host's tasks: max-min fair in order of arrival (SEMANTICS 5.7), into ``s.share``."""
-    n = 0
-    slot = hosts[h].first
-    while slot >= 0:
-        s.share_order[n] = slot
-        s.share[slot] = tasks[slot].demand_mhz
-        n += 1
-        slot = tasks[slot].next
-    available = hosts[h].capacity_mhz
-    if total <= available:
-        return
-    for i in range(1, n):
-        slot = s.share_order[i]
-        j = i
-        while j > 0 and tasks[s.share_order[j - 1]].demand_mhz > tasks[slot].demand_mhz:
-            s.share_order[j] = s.share_order[j - 1]
-            j -= 1
-        s.share_order[j] = slot
-    for i in range(n):
-        slot = s.share_order[i]
-        given = 0.0
-        if tasks[slot].demand_mhz > 0.0:
-            given = min(tasks[slot].demand_mhz, available / (n - i))
-            available -= given
-        s.share[slot] = given
-
-
-@kernel
-def refresh_tasks(hosts: Any, tasks: Any, s: Any, h: Any, total: Any, now: Any) -> None:
-    """Bring supplies and counters of a host's tasks up to date after a change of any demand."""
-    fair_shares(hosts, tasks, s, h, total)
-    slot = hosts[h].first
-    while slot >= 0:
-        if s.share[slot] != tasks[slot].supply_mhz or tasks[slot].demand_mhz != tasks[slot].counted_demand:
-            count_task(tasks, hosts, slot, now)
-            tasks[slot].supply_mhz = s.share[slot]
-            tasks[slot].counted_demand = tasks[slot].demand_mhz
-        slot = tasks[slot].next
-
-
-@kernel
-def list_host(clock: Any, hosts: Any, s: Any, h: Any) -> None:
-    """Keep the list of hosts with tasks."""
-    place = hosts[h].listed
-    if hosts[h].instances > 0 and place < 0:
-        hosts[h].listed = clock[ACTIVE_HOSTS]
-        s.active_hosts[clock[ACTIVE_HOSTS]] = h
-        clock[ACTIVE_HOSTS] += 1
-    elif hosts[h].instances == 0 and place >= 0:
-        clock[ACTIVE_HOSTS] -= 1
-        moved = s.active_hosts[clock[ACTIVE_HOSTS]]
-        s.active_hosts[place] = moved
-        hosts[moved].listed = place
-        hosts[h].listed = -1
-
-
-@kernel
-def refresh(clock: Any, hosts: Any, tasks: Any, clusters: Any, s: Any, trace: Any, h: Any) -> None:
-    """Sum a host's demand again and let power, energy and counters follow."""
-    now = clock[NOW]
-    hosts[h].dirty = 0
-    total = 0.0
-    slot = hosts[h].first
-    while slot >= 0:
-        total += tasks[slot].demand_mhz
-        slot = tasks[slot].next
-    if clock[KNOTS] > 0:
-        occupy(s, hosts, h, clock[KNOTS], now)
-        list_host(clock, hosts, s, h)
-    if clock[TASK_ROWS] == 1:
-        refresh_tasks(hosts, tasks, s, h, total, now)
-    if total == hosts[h].demand_mhz:
-        return
-    if clock[HOST_EVERY] > 0:
-        count_host(hosts, h, now)
-    hosts[h].demand_mhz = total
-    utilization = min(total / hosts[h].capacity_mhz, 1.0)
-    power = watts(trace.curve_kind, trace.curve_values, trace.curve_levels, hosts[h].group, utilization)
-    c = hosts[h].cluster
-    settle_cluster(clusters, c, now)
-    change_power(clusters, c, power - hosts[h].power_w)
-    hosts[h].power_w = power
-
-
-@kernel
-def change_power(clusters: Any, c: Any, change: Any) -> None:
-    """Add to a cluster's power in double-double arithmetic.
-
-    References: [1] T. J. Dekker, "A floating-point technique for extending the available precision", 1971,
-    doi:10.1007/BF01397083.
-    """
-    high = clusters[c].power_w
-    total = high + change
-    part = total - high
-    low = clusters[c].power_low_w + ((high - (total - part)) + (change - part))
-    clusters[c].power_w = total + low
-    clusters[c].power_low_w = low - (clusters[c].power_w - total)
 
 
 @kernel
@@ -243,6 +130,7 @@ def complete(clock: Any, hosts: Any, tasks: Any, tree: Any, s: Any, trace: Any, 
     """
     now = clock[NOW]
     h = tasks[slot].host
+    add_demand(hosts, h, -tasks[slot].demand_mhz)
     before = tasks[slot].previous
     after = tasks[slot].next
     if before >= 0:
@@ -374,20 +262,42 @@ def step_carbon(clock: Any, clusters: Any, trace: Any) -> None:
         clock[CARBON_NEXT] += 1
 
 
+@inlined
+def step_ahead(tasks: Any, trace: Any, slot: Any) -> None:
+    """The next fragment begins: read the one after it."""
+    task = tasks[slot]
+    task.left -= 1
+    i = task.at + 1
+    task.at = i
+    if i < task.end:
+        task.ahead_mhz = trace.usage_mhz[i]
+        task.ahead_ms = trace.duration_ms[i]
+
+
+@kernel
+def look_ahead(tasks: Any, trace: Any) -> None:
+    """Read the next fragment of every task, at the start of a call."""
+    for slot in range(len(tasks)):
+        i = tasks[slot].at
+        if i < tasks[slot].end:
+            tasks[slot].ahead_mhz = trace.usage_mhz[i]
+            tasks[slot].ahead_ms = trace.duration_ms[i]
+
+
 @kernel
 def begin(clock: Any, hosts: Any, tasks: Any, tree: Any, s: Any, trace: Any, out: Any, slot: Any) -> Any:
     """Phase 2 for one task: take fragments until one has a length; the task ends when none is left."""
     if tasks[slot].uses_cpu == 1:
-        while tasks[slot].taken < tasks[slot].fragments:
-            i = tasks[slot].at
-            if i >= tasks[slot].end:
+        while tasks[slot].left > 0:
+            if tasks[slot].at >= tasks[slot].end:
                 clock[FAULT] = slot
                 return False
-            tasks[slot].at = i + 1
-            tasks[slot].taken += 1
-            tasks[slot].demand_mhz = trace.usage_mhz[i]
-            if trace.duration_ms[i] > 0:
-                at = clock[NOW] + trace.duration_ms[i]
+            usage = tasks[slot].ahead_mhz
+            duration = tasks[slot].ahead_ms
+            step_ahead(tasks, trace, slot)
+            change_demand(clock, hosts, tasks, slot, usage)
+            if duration > 0:
+                at = clock[NOW] + duration
                 tasks[slot].deadline_ms = at
                 add_timer(clock, s, slot, at)
                 return True
@@ -396,7 +306,7 @@ def begin(clock: Any, hosts: Any, tasks: Any, tree: Any, s: Any, trace: Any, out
     return True
 
 
-@kernel
+@inlined
 def wake(clock: Any, hosts: Any, tasks: Any, tree: Any, s: Any, trace: Any, out: Any) -> Any:
     """First half of a WAKE: fragments that end now, then tasks that start now (SEMANTICS 5.2)."""
     now = clock[NOW]
@@ -404,28 +314,31 @@ def wake(clock: Any, hosts: Any, tasks: Any, tree: Any, s: Any, trace: Any, out:
     clock[PHASE] = 1
     dirty = 0
     chained = 0
-    for k in range(take_due(clock, s, now)):
+    due = take_due(clock, s, now)
+    for k in range(due):
+        at = tasks[s.changed[k]].at + 1
+        prefetch(trace.usage_mhz, at)
+        prefetch(trace.duration_ms, at)
+    for k in range(due):
         slot = s.changed[k]
-        h = tasks[slot].host
-        if tasks[slot].taken == tasks[slot].fragments:
-            tasks[slot].deadline_ms = FAR
-            dirty = mark(hosts, s, dirty, h)
+        task = tasks[slot]
+        if task.left == 0:
+            task.deadline_ms = FAR
+            dirty = mark(hosts, s, dirty, task.host)
             complete(clock, hosts, tasks, tree, s, trace, out, slot)
             continue
-        i = tasks[slot].at
-        if i >= tasks[slot].end:
+        if task.at >= task.end:
             clock[FAULT] = slot
             return False
-        tasks[slot].at = i + 1
-        tasks[slot].taken += 1
-        usage = trace.usage_mhz[i]
-        if usage != tasks[slot].demand_mhz:
-            tasks[slot].demand_mhz = usage
-            dirty = mark(hosts, s, dirty, h)
-        if trace.duration_ms[i] > 0:
-            at = now + trace.duration_ms[i]
-            tasks[slot].deadline_ms = at
-            add_timer(clock, s, slot, at)
+        usage = task.ahead_mhz
+        duration = task.ahead_ms
+        step_ahead(tasks, trace, slot)
+        if usage != task.demand_mhz:
+            change_demand(clock, hosts, tasks, slot, usage)
+            dirty = mark(hosts, s, dirty, task.host)
+        if duration > 0:
+            task.deadline_ms = now + duration
+            add_timer(clock, s, slot, now + duration)
         else:
             s.chained[chained] = slot
             chained += 1
@@ -444,7 +357,7 @@ def wake(clock: Any, hosts: Any, tasks: Any, tree: Any, s: Any, trace: Any, out:
     return True
 
 
-@kernel
+@inlined
 def settle(clock: Any, hosts: Any, tasks: Any, clusters: Any, s: Any, trace: Any) -> None:
     """Second half of a WAKE: the hosts whose tasks changed, then the next WAKE."""
     clock[PHASE] = 0
@@ -457,7 +370,7 @@ def settle(clock: Any, hosts: Any, tasks: Any, clusters: Any, s: Any, trace: Any
         request_wake(clock, s, earliest)
 
 
-@kernel
+@inlined
 def has_space(clock: Any, hosts: Any, out: Any) -> Any:
     """Whether the rows of one more sample fit into the output."""
     if out.used[0] >= len(out.sample_ms):
@@ -477,15 +390,6 @@ def is_stuck(clock: Any, tasks: Any) -> Any:
         and clock[NEXT_TASK] == len(tasks)
         and (clock[QUEUE_HEAD] < clock[QUEUE_TAIL] or clock[WAITING_PARENTS] > 0)
     )
-
-
-@kernel
-def reshare(clock: Any, hosts: Any, tasks: Any, s: Any, now: Any) -> None:
-    """Share every host among its tasks again, after capacities changed between calls."""
-    clock[RESHARE] = 0
-    if clock[TASK_ROWS] == 1:
-        for h in range(len(hosts)):
-            refresh_tasks(hosts, tasks, s, h, hosts[h].demand_mhz, now)
 
 
 @kernel

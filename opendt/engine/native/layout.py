@@ -158,36 +158,45 @@ def index_of_ids(ids: Any, table: Any) -> Any:
 
 
 @kernel
-def find_slots(ids: Any, table: Any, wanted: Any, slot: Any, start: Any, count: Any) -> Any:
-    """Slot of every fragment (-1 where its task is unknown), first fragment and number of fragments of each slot.
-
-    Returns whether the fragments of every task stand together.
-    """
+def find_slot(ids: Any, table: Any, task: Any) -> Any:
+    """Slot of a task id, -1 when it is unknown."""
     mask = len(table) - 1
-    last_id = -1
-    last_slot = -2
+    k = _hash(task, mask)
+    while table[k] >= 0:
+        if ids[table[k]] == task:
+            return table[k]
+        k = (k + 1) & mask
+    return -1
+
+
+@kernel
+def find_groups(ids: Any, table: Any, wanted: Any, start: Any, count: Any) -> Any:
+    """First fragment and number of fragments of each slot; whether the fragments of every task stand together."""
     grouped = True
-    for i in range(len(wanted)):
+    i = 0
+    while i < len(wanted):
         task = wanted[i]
-        if last_slot == -2 or task != last_id:
-            k = _hash(task, mask)
-            found = -1
-            while table[k] >= 0:
-                if ids[table[k]] == task:
-                    found = table[k]
-                    break
-                k = (k + 1) & mask
-            if found >= 0:
-                if count[found] > 0:
-                    grouped = False
-                else:
-                    start[found] = i
-            last_id = task
-            last_slot = found
-        slot[i] = last_slot
-        if last_slot >= 0:
-            count[last_slot] += 1
+        first = i
+        while i < len(wanted) and wanted[i] == task:
+            i += 1
+        slot = find_slot(ids, table, task)
+        if slot >= 0:
+            if count[slot] > 0:
+                grouped = False
+            else:
+                start[slot] = first
+            count[slot] += i - first
     return grouped
+
+
+@kernel
+def find_slots(ids: Any, table: Any, wanted: Any, slot: Any) -> None:
+    """Slot of every fragment, -1 where its task is unknown."""
+    for i in range(len(wanted)):
+        if i > 0 and wanted[i] == wanted[i - 1]:
+            slot[i] = slot[i - 1]
+        else:
+            slot[i] = find_slot(ids, table, wanted[i])
 
 
 @kernel
@@ -205,12 +214,16 @@ def scatter(slot: Any, duration: Any, usage: Any, cursor: Any, out_duration: Any
 @kernel
 def first_bad_fragment(duration: Any, usage: Any, longest: Any) -> Any:
     """First fragment with a duration outside [0, longest] or a usage that is negative or not finite; -1 if none."""
-    bad = -1
+    bad = 0
+    for i in range(len(duration)):  # without a way out, so that the compiler can use vectors
+        good = (duration[i] >= 0) & (duration[i] <= longest) & (usage[i] >= 0.0) & (usage[i] < np.inf)
+        bad += 0 if good else 1
+    if bad == 0:
+        return -1
     for i in range(len(duration)):
         if not (duration[i] >= 0 and duration[i] <= longest and usage[i] >= 0.0 and usage[i] < np.inf):
-            bad = i
-            break
-    return bad
+            return i
+    return -1
 
 
 def hash_table(ids: I64) -> I64:

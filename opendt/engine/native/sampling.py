@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from opendt.engine.native.compiled import kernel
+from opendt.engine.native.compiled import inlined, kernel
 from opendt.engine.native.world import (
     ACTIVE,
     ACTIVE_HOSTS,
@@ -30,7 +30,7 @@ from opendt.engine.native.world import (
 J_PER_KWH = 3.6e6
 
 
-@kernel
+@inlined
 def settle_cluster(clusters: Any, c: Any, now: Any) -> None:
     """Count a cluster's energy up to ``now``."""
     dt = now - clusters[c].since_ms
@@ -77,18 +77,20 @@ def count_hosts(hosts: Any, now: Any) -> None:
 
 @kernel
 def count_task(tasks: Any, hosts: Any, slot: Any, now: Any) -> None:
-    """Count a task's processor times up to ``now``."""
+    """Count a task's processor times up to ``now``; the idle time is that of the last stretch only, as in OpenDC."""
     dt = now - tasks[slot].counted_ms
     if dt <= 0:
         return
     tasks[slot].counted_ms = now
-    share = (1.0 / hosts[tasks[slot].host].capacity_mhz) * dt
+    capacity = hosts[tasks[slot].host].capacity_mhz
+    share = (1.0 / capacity) * dt
     supply = tasks[slot].supply_mhz
     tasks[slot].active_ms += math.floor(supply * share + 0.5)
+    tasks[slot].idle_ms = math.floor((capacity - supply) * share + 0.5)
     tasks[slot].steal_ms += math.floor((tasks[slot].counted_demand - supply) * share + 0.5)
 
 
-@kernel
+@inlined
 def occupy(s: Any, hosts: Any, h: Any, knots: Any, now: Any) -> None:
     """Add the time since the last call at a host's utilisation to the occupancy of the interval."""
     dt = now - hosts[h].occupied_ms
@@ -117,11 +119,12 @@ def sample_occupancy(clock: Any, hosts: Any, s: Any, trace: Any, out: Any, row: 
         k = min(int(x), knots - 2)
         out.weights[row, g, k] += 1.0 - (x - k)
         out.weights[row, g, k + 1] += x - k
-        out.active_hosts[row, g] += 1
+        out.weights[row, g, 0] -= 1.0
+        if hosts[h].instances > 0:
+            out.active_hosts[row, g] += 1
     span = now - clock[OCCUPIED_SINCE]
     for g in range(groups):
-        listed = out.active_hosts[row, g]
-        out.weights[row, g, 0] += trace.group_hosts[g] - listed
+        out.weights[row, g, 0] += trace.group_hosts[g]
         if span <= 0:
             for k in range(knots):
                 out.mean_weights[row, g, k] = out.weights[row, g, k]
@@ -146,14 +149,9 @@ def shown_demand(clock: Any, hosts: Any, tasks: Any, h: Any) -> Any:
     """
     if clock[PHASE] != 2 or hosts[h].dirty == 0:
         return hosts[h].demand_mhz
-    total = 0.0
-    slot = hosts[h].first
-    while slot >= 0:
-        total += tasks[slot].demand_mhz
-        slot = tasks[slot].next
     if tasks[clock[LAST]].host == h:
-        total += tasks[clock[LAST]].demand_mhz
-    return total
+        return hosts[h].wanted_mhz + tasks[clock[LAST]].demand_mhz
+    return hosts[h].wanted_mhz
 
 
 @kernel
@@ -165,7 +163,9 @@ def sample_hosts(clock: Any, hosts: Any, tasks: Any, out: Any) -> None:
         count_host(hosts, h, now)
         out.host_int[0, row] = now
         out.host_int[1, row] = hosts[h].instances
-        out.host_float[0, row] = min(hosts[h].demand_mhz, hosts[h].capacity_mhz)
+        usage = min(hosts[h].demand_mhz, hosts[h].capacity_mhz)
+        out.host_float[0, row] = usage
+        out.host_float[4, row] = usage / hosts[h].capacity_mhz
         out.host_float[1, row] = shown_demand(clock, hosts, tasks, h)
         out.host_int[2, row] = hosts[h].active_ms
         out.host_int[3, row] = hosts[h].idle_ms
@@ -192,13 +192,16 @@ def sample_tasks(clock: Any, hosts: Any, tasks: Any, s: Any, out: Any) -> None:
         state = tasks[slot].state
         running = state == RUNNING
         active = 0
+        idle = 0
         steal = 0
         uptime = 0
         if running:
             count_task(tasks, hosts, slot, now)
             active = tasks[slot].active_ms // 1000 - tasks[slot].active_reported // 1000
             steal = tasks[slot].steal_ms // 1000 - tasks[slot].steal_reported // 1000
+            idle = tasks[slot].idle_ms // 1000 - tasks[slot].idle_reported // 1000
             tasks[slot].active_reported = tasks[slot].active_ms
+            tasks[slot].idle_reported = tasks[slot].idle_ms
             tasks[slot].steal_reported = tasks[slot].steal_ms
             uptime = now - tasks[slot].up_since_ms
             tasks[slot].up_since_ms = now
@@ -213,6 +216,7 @@ def sample_tasks(clock: Any, hosts: Any, tasks: Any, s: Any, out: Any) -> None:
         out.task_int[6, row] = uptime
         out.task_int[7, row] = tasks[slot].schedule_ms
         out.task_int[8, row] = tasks[slot].finish_ms
+        out.task_int[9, row] = idle
         row += 1
         if tasks[slot].finish_ms < 0:
             s.row_slots[kept] = slot

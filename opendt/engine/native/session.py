@@ -33,11 +33,12 @@ class Session:
     scratch: Scratch
     trace: Trace
     names: Any  # source ids by slot
+    steps: tuple[Any, Any]  # the whole carbon trace on the simulated clock
 
 
 def fresh_arrays(state: NativeState) -> dict[str, Any]:
     """Arrays of a state before its first task."""
-    site = layout.site_of(state.topology)
+    site = state.site
     hosts = layout.new_hosts(state.topology, site)
     clusters = layout.new_clusters(state.topology, hosts, state.carbon)
     clock = np.zeros(world.CLOCK_SIZE, np.int64)
@@ -84,7 +85,7 @@ def open_session(state: NativeState, arrived: Workload, until_ms: int | None) ->
     duration_ms, usage_mhz = _merge_fragments(a, tasks, arrived)
     hosts = a["hosts"].copy()
     clusters = a["clusters"].copy()
-    carbon_ms, carbon_value = carbon_arrays(state.carbon, state.origin_ms)
+    carbon_ms, carbon_value = steps = state.steps or carbon_arrays(state.carbon, state.origin_ms)
     if state.until_ms is None and len(carbon_ms):
         # The first value also holds before its time, where nothing happens.
         first = max(int(np.searchsorted(carbon_ms, 0, side="right")), 1)
@@ -123,7 +124,7 @@ def open_session(state: NativeState, arrived: Workload, until_ms: int | None) ->
     tree = _tree(len(hosts))
     if policy.way == BY_SCORE:
         build_tree(tree, hosts, numbers, values[0])
-    return Session(clock, hosts, tasks, clusters, tree, scratch, trace, names)
+    return Session(clock, hosts, tasks, clusters, tree, scratch, trace, names, steps)
 
 
 def _merge_tasks(state: NativeState, carried: Any, arrived: Workload) -> tuple[Any, Any, Any]:
@@ -143,6 +144,7 @@ def _merge_tasks(state: NativeState, carried: Any, arrived: Workload) -> tuple[A
         cpu_capacity_mhz=new.cpu_capacity_mhz,
         uses_cpu=new.has_cpu_usage,
         fragments=new.fragment_count,
+        left=new.fragment_count,
     )
     merged = np.concatenate([carried, table])
     names = np.concatenate([np.array(state.names, dtype=object), new.name.astype(object)])
@@ -188,11 +190,11 @@ def _merge_fragments(a: dict[str, Any], tasks: Any, arrived: Workload) -> tuple[
             f"durations must lie in 0..{layout.LONGEST_MS} and usages must be finite and not negative.",
             engine="native", reason="bad fragment",
         )  # fmt: skip
-    slot = np.empty(len(new), np.int32)
     start, count = np.zeros(n, np.int64), np.zeros(n, np.int64)
     ids = np.ascontiguousarray(tasks["id"])
     table = layout.hash_table(ids)
-    grouped = layout.find_slots(ids, table, np.ascontiguousarray(new.task_id, np.int64), slot, start, count)
+    wanted = np.ascontiguousarray(new.task_id, np.int64)
+    grouped = layout.find_groups(ids, table, wanted, start, count)
     old_count = tasks["end"] - tasks["at"]
     if grouped and not old_count.any() and duration.flags.writeable and usage.flags.writeable:
         tasks["at"] = start
@@ -205,6 +207,8 @@ def _merge_fragments(a: dict[str, Any], tasks: Any, arrived: Workload) -> tuple[
     if len(a["duration_ms"]):
         old_slot = np.repeat(np.arange(n), old_count).astype(np.int32)
         layout.scatter(old_slot, a["duration_ms"], a["usage_mhz"], cursor, out_duration, out_usage)
+    slot = np.empty(len(new), np.int32)
+    layout.find_slots(ids, table, wanted, slot)
     layout.scatter(slot, duration, usage, cursor, out_duration, out_usage)
     tasks["at"] = first[:-1]
     tasks["end"] = first[1:]
@@ -256,8 +260,10 @@ def new_output(session: Session, events: int, until_ms: int | None) -> Output:
     h, n = len(hosts), len(tasks)
     interval = int(clock[world.INTERVAL])
     if until_ms is None:
-        longest = int(session.trace.duration_ms.sum() // max(n, 1))
-        end = int(tasks["submit_ms"].max(initial=0)) + longest * 2
+        some = session.trace.duration_ms[:: max(len(session.trace.duration_ms) // 1000, 1)]
+        mean_ms = int(some.mean()) if len(some) else 0
+        last = int(tasks["submit_ms"].max(initial=0))
+        end = last + mean_ms * len(session.trace.duration_ms) // max(n, 1) * 2
     else:
         end = int(clock[world.UNTIL])
     samples = max((end - int(clock[world.NOW])) // interval + 4, 4)
@@ -275,8 +281,8 @@ def new_output(session: Session, events: int, until_ms: int | None) -> Output:
         service=np.empty((samples, 7), i64),
         source=np.empty((samples, len(session.clusters), 4)),
         host_int=np.empty((5, host_rows), i64),
-        host_float=np.empty((4, host_rows), f32),
-        task_int=np.empty((9, task_rows), i64),
+        host_float=np.empty((5, host_rows), f32),
+        task_int=np.empty((10, task_rows), i64),
         task_float=np.empty((2, task_rows), f32),
         event=np.empty((4, events), i64),
         weights=np.zeros(shape, f32),
@@ -330,4 +336,6 @@ def close_session(state: NativeState, session: Session, until_ms: int) -> Native
         names=tuple(session.names[kept].tolist()),
         host_names=state.host_names,
         arrays=arrays,
+        site=state.site,
+        steps=session.steps,
     )

@@ -10,12 +10,13 @@ import orjson
 import pyarrow as pa
 
 from opendt.engine.base import EngineOptions
+from opendt.engine.native.layout import Site, site_of
 from opendt.errors import EngineError
 from opendt.models.telemetry import CarbonTrace
 from opendt.models.topology import Topology, parse_topology
 
 MAGIC = b"opendt-native-state"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class NativeState:
     names: tuple[str, ...]
     host_names: tuple[str, ...]
     arrays: dict[str, Any]
+    site: Site  # names and groups of ``topology``
+    steps: tuple[Any, Any] | None = None  # carbon trace on the simulated clock, once the origin is known
 
     @property
     def now_ms(self) -> int | None:
@@ -50,7 +53,7 @@ class NativeState:
         """A self-contained snapshot, compressed; equal states give equal bytes."""
         columns = {
             **self.arrays,
-            "carbon.timestamp_ms": self.carbon.timestamp_ms,
+            "carbon.step_ms": np.diff(self.carbon.timestamp_ms, prepend=0),
             "carbon.intensity": self.carbon.intensity_g_per_kwh,
             "names": _text(self.names),
             "host_names": _text(self.host_names),
@@ -67,7 +70,7 @@ class NativeState:
                 "arrays": [(name, np.lib.format.dtype_to_descr(a.dtype), a.shape) for name, a in ordered.items()],
             }
         )
-        body = len(header).to_bytes(8, "little") + header + b"".join(a.tobytes() for a in ordered.values())
+        body = len(header).to_bytes(8, "little") + header + b"".join(map(_packed, ordered.values()))
         packed = pa.Codec("zstd", compression_level=1).compress(body, asbytes=True)
         return MAGIC + len(body).to_bytes(8, "little") + packed
 
@@ -95,10 +98,11 @@ def state_from_bytes(data: bytes) -> NativeState:
             f"the state has format {header['format']}, this version reads {FORMAT}. Start the run again.",
             engine="native", reason="state of another version",
         )  # fmt: skip
-    carbon = CarbonTrace(columns.pop("carbon.timestamp_ms"), columns.pop("carbon.intensity"))
+    carbon = CarbonTrace(np.cumsum(columns.pop("carbon.step_ms")), columns.pop("carbon.intensity"))
     task_count, host_count = header["counts"]
+    topology = parse_topology(header["topology"], "state")
     return NativeState(
-        topology=parse_topology(header["topology"], "state"),
+        topology=topology,
         options=EngineOptions(**header["options"]),
         carbon=carbon,
         origin_ms=header["origin_ms"],
@@ -106,7 +110,14 @@ def state_from_bytes(data: bytes) -> NativeState:
         names=_lines(columns.pop("names"), task_count),
         host_names=_lines(columns.pop("host_names"), host_count),
         arrays=columns,
+        site=site_of(topology),
     )
+
+
+def _packed(array: Any) -> bytes:
+    """The array's bytes, first bytes of all items first: neighbours are alike, so that they compress well."""
+    flat = array.reshape(-1)
+    return flat.view(np.uint8).reshape(len(flat), array.dtype.itemsize).T.tobytes()
 
 
 def _text(lines: tuple[str, ...]) -> Any:
@@ -125,6 +136,7 @@ def _arrays(described: list[Any], body: bytes, at: int) -> dict[str, Any]:
     for name, dtype, shape in described:
         kind = np.dtype([tuple(field) for field in dtype] if isinstance(dtype, list) else dtype, align=True)
         count = int(np.prod(shape, dtype=np.int64))
-        columns[name] = np.frombuffer(body, kind, count, at).reshape(shape).copy()
+        packed = np.frombuffer(body, np.uint8, count * kind.itemsize, at).reshape(kind.itemsize, count)
+        columns[name] = np.ascontiguousarray(packed.T).view(kind).reshape(shape)
         at += count * kind.itemsize
     return columns

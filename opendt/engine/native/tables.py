@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from opendt.engine.native.compiled import kernel
+
 # 1000 kg over 5 years of 365 days, spread evenly [g/ms].
 EMBODIED_G_PER_MS = 1_000_000.0 / (5 * 365 * 24 * 3600 * 1000)
 
@@ -60,38 +62,85 @@ EVENTS = pa.schema(
 
 
 def build(schema: pa.Schema, rows: int, columns: dict[str, Any]) -> pa.Table:
-    """A table of ``rows`` rows from arrays by column name; a scalar fills its column, an absent column is zero."""
+    """A table of ``rows`` rows from arrays by column name; a scalar fills its column, an absent column is zero.
+
+    Equal constants of equal type share one buffer.
+    """
+    constants: dict[tuple[str, Any], pa.Array] = {}
     arrays = []
     for field in schema:
         value = columns.get(field.name, 0)
-        if not isinstance(value, pa.Array | pa.ChunkedArray):
-            if np.ndim(value) == 0:
-                value = np.full(rows, value, dtype=field.type.to_pandas_dtype())
-            value = pa.array(np.ascontiguousarray(value, dtype=field.type.to_pandas_dtype()))
-        arrays.append(value)
+        if isinstance(value, pa.Array | pa.ChunkedArray):
+            arrays.append(value)
+            continue
+        dtype = field.type.to_pandas_dtype()
+        if np.ndim(value) == 0:
+            key = (str(field.type), value)
+            if key not in constants:
+                made = np.zeros(rows, dtype) if value == 0 else np.full(rows, value, dtype)
+                constants[key] = pa.array(made)
+            arrays.append(constants[key])
+        else:
+            arrays.append(pa.array(np.ascontiguousarray(value, dtype=dtype)))
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def text_column(values: Any, index: Any) -> pa.Array:
     """Strings ``values[index]``; an index of -1 gives the empty string."""
+    index = np.ascontiguousarray(index, dtype=np.int64)
     words = pa.array([*values, ""], pa.string())
-    index = np.asarray(index, dtype=np.int64)
-    return words.take(pa.array(np.where(index < 0, len(values), index)))
+    starts = np.frombuffer(words.buffers()[1], np.int32)[: len(words) + 1]
+    text = np.frombuffer(words.buffers()[2] or b"", np.uint8)
+    offsets = np.empty(len(index) + 1, np.int64)
+    size = place_words(starts, index, offsets)
+    if size >= 2**31:  # more text than one Arrow array holds
+        return words.take(pa.array(np.where(index < 0, len(words) - 1, index)))
+    made = np.empty(size, np.uint8)
+    copy_words(starts, text, index, offsets, made)
+    return pa.StringArray.from_buffers(len(index), pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(made))
+
+
+@kernel
+def place_words(starts: Any, index: Any, offsets: Any) -> Any:
+    """Where each word begins in the text to make; returns its size. ``starts`` ends with an empty word for -1."""
+    at = 0
+    last = len(starts) - 2
+    for i in range(len(index)):
+        k = index[i] if index[i] >= 0 else last
+        offsets[i] = at
+        at += starts[k + 1] - starts[k]
+    offsets[len(index)] = at
+    return at
+
+
+@kernel
+def copy_words(starts: Any, text: Any, index: Any, offsets: Any, made: Any) -> None:
+    """Copy the words to their places."""
+    for i in range(len(index)):
+        at = offsets[i]
+        begin = starts[index[i]] if index[i] >= 0 else 0
+        for j in range(offsets[i + 1] - at):
+            made[at + j] = text[begin + j]
 
 
 def nullable(values: Any) -> pa.Array:
     """int64 column in which negative values are null."""
-    values = np.asarray(values, dtype=np.int64)
+    values = np.ascontiguousarray(values, dtype=np.int64)
     return pa.array(values, mask=values < 0)
 
 
 def repeated_text(values: Any, times: int) -> pa.Array:
     """The strings ``values`` over and over, ``times`` times."""
     block = pa.array(list(values), pa.string())
-    lengths = np.diff(np.frombuffer(block.buffers()[1], np.int32)[: len(block) + 1]) if len(block) else np.zeros(0)
-    total = int(lengths.sum())
-    if total * times >= 2**31 or total == 0:
-        return pa.chunked_array([block] * times, pa.string()) if times else pa.array([], pa.string())
-    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.tile(lengths, times))]).astype(np.int32)
-    text = np.frombuffer(block.buffers()[2], np.uint8)[:total].tobytes() * times
-    return pa.StringArray.from_buffers(len(block) * times, pa.py_buffer(starts), pa.py_buffer(text))
+    n = len(block)
+    if n == 0 or times == 0:
+        return pa.array([], pa.string())
+    starts = np.frombuffer(block.buffers()[1], np.int32)[: n + 1]
+    total = int(starts[-1])
+    if total * times >= 2**31:
+        return pa.chunked_array([block] * times, pa.string())
+    offsets = np.empty(n * times + 1, np.int32)
+    np.add(np.arange(times, dtype=np.int32)[:, None] * total, starts[:-1], out=offsets[:-1].reshape(times, n))
+    offsets[-1] = total * times
+    text = np.frombuffer(block.buffers()[2] or b"", np.uint8)[:total].tobytes() * times
+    return pa.StringArray.from_buffers(n * times, pa.py_buffer(offsets), pa.py_buffer(text))

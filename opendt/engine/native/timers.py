@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from opendt.engine.native.compiled import kernel
+from opendt.engine.native.compiled import inlined, kernel
 from opendt.engine.native.world import BUCKETS, FAR, HEAP
 
 RECENT = 1024  # a power of two
 
 
-@kernel
+@inlined
 def add_timer(clock: Any, s: Any, slot: Any, at: Any) -> None:
     """Make ``slot`` due at time ``at``."""
     key = (at ^ (at >> 10)) & (RECENT - 1)
@@ -43,13 +43,13 @@ def add_timer(clock: Any, s: Any, slot: Any, at: Any) -> None:
     s.heap[i].bucket = bucket
 
 
-@kernel
+@inlined
 def next_time(clock: Any, s: Any) -> Any:
     """Earliest time of any timer, FAR when there is none."""
     return s.heap[0].at if clock[HEAP] > 0 else FAR
 
 
-@kernel
+@inlined
 def take_due(clock: Any, s: Any, now: Any) -> Any:
     """Move the slots due by ``now`` to ``changed``, sorted; returns how many."""
     count = 0
@@ -71,7 +71,7 @@ def take_due(clock: Any, s: Any, now: Any) -> Any:
     return count
 
 
-@kernel
+@inlined
 def sort(values: Any, count: Any) -> None:
     """Sort the first ``count`` values in place (Shell sort with Knuth's gaps)."""
     gap = 1
@@ -88,7 +88,7 @@ def sort(values: Any, count: Any) -> None:
         gap //= 3
 
 
-@kernel
+@inlined
 def _drop_top(clock: Any, s: Any) -> None:
     size = clock[HEAP] - 1
     clock[HEAP] = size

@@ -9,6 +9,7 @@ import numpy as np
 
 from opendt.engine.native import layout, world
 from opendt.engine.native.sampling import count_hosts
+from opendt.engine.native.session import fresh_arrays
 from opendt.engine.native.state import NativeState
 from opendt.engine.native.watts import price_hosts
 from opendt.errors import TopologyError
@@ -39,8 +40,9 @@ def change_topology(state: NativeState, topology: Topology) -> NativeState:
     when a whole cluster or host type with running tasks is gone.
     """
     if state.origin_ms is None or state.until_ms is None:
-        fresh = replace(state, topology=topology, host_names=layout.site_of(topology).host_names)
-        return fresh
+        site = layout.site_of(topology)
+        fresh = replace(state, topology=topology, site=site, host_names=site.host_names)
+        return replace(fresh, arrays=fresh_arrays(fresh))
     now = state.until_ms - state.origin_ms
     old = state.arrays["hosts"].copy()
     clusters = state.arrays["clusters"].copy()
@@ -88,7 +90,7 @@ def change_topology(state: NativeState, topology: Topology) -> NativeState:
         **state.arrays,
         "hosts": hosts, "clusters": made, "clock": clock, "tasks": tasks, "active_hosts": active, "occupancy": grown,
     }  # fmt: skip
-    return replace(state, topology=topology, host_names=names, arrays=arrays)
+    return replace(state, topology=topology, site=site, host_names=names, arrays=arrays)
 
 
 def drop_empty_hosts(state: NativeState) -> NativeState:
@@ -136,8 +138,8 @@ def _settle(clock: Any, hosts: Any, clusters: Any, state: NativeState, now: int)
 
 
 _DYNAMIC = (
-    "reserved", "instances", "demand_mhz", "counted_ms", "energy_j", "active_ms", "idle_ms", "steal_ms", "first",
-    "last", "occupied_ms",
+    "reserved", "instances", "wanted_mhz", "wanted_low", "demand_mhz", "counted_ms", "energy_j", "active_ms", "idle_ms",
+    "steal_ms", "first", "last", "occupied_ms",
 )  # fmt: skip
 
 
@@ -170,7 +172,7 @@ def _clusters(state: NativeState, topology: Topology, old: Any, hosts: Any, now:
     """Clusters of the new topology; those with the same name keep their totals and open sample."""
     made = layout.new_clusters(topology, hosts, state.carbon)
     made["since_ms"] = now
-    before = {name: c for c, name in enumerate(layout.site_of(state.topology).cluster_names)}
+    before = {name: c for c, name in enumerate(state.site.cluster_names)}
     intensity = float(state.carbon.at(np.array([state.until_ms]))[0]) if len(state.carbon) else 0.0
     for c, name in enumerate(layout.site_of(topology).cluster_names):
         made["intensity"][c] = intensity if made["has_carbon"][c] else 0.0

@@ -66,57 +66,63 @@ def _record(text: str) -> np.dtype[Any]:
 
 # One record per host, in creation order.
 HOST = _record("""
+wanted_mhz float sum of the tasks' demands, with what is below its last bit
+wanted_low float
+demand_mhz float what rows and power know of it
 capacity_mhz float
-cores int
-memory_mib int
-cluster int
-group int host type over all clusters
-open int 1 while new tasks may be placed here
-ordinal int number among the hosts of the group
-reserved int cores promised to tasks
-instances int tasks placed
-free_mib int
-demand_mhz float
 power_w float
+dirty int must be refreshed in this instant
+group int host type over all clusters
+cluster int
+instances int tasks placed
 counted_ms int processor times and energy are counted up to here
 energy_j float since the last host row, like the times
 active_ms int
 idle_ms int
 steal_ms int
+occupied_ms int occupancy is counted up to here
+listed int position on the active list, -1 when not on it
 first int tasks in order of arrival: a doubly linked list
 last int
-dirty int demand must be summed again
-listed int position on the active list, -1 when not on it
-occupied_ms int occupancy is counted up to here
+reserved int cores promised to tasks
+free_mib int
+cores int
+memory_mib int
+open int 1 while new tasks may be placed here
+ordinal int number among the hosts of the group
 """)
 
-# One record per live task ("slot"), in order of submission.
+# One record per live task ("slot"), in order of submission. What every fragment touches comes first.
 TASK = _record("""
+host int last host, -1 before the first
+left int fragments not yet begun, whether they have arrived or not
+at int next fragment
+end int one past the last fragment that has arrived
+demand_mhz float
+ahead_mhz float usage of the next fragment, read one fragment early: the processor need not wait for it
+ahead_ms int its duration
+deadline_ms int end of the current fragment, FAR when none runs
+fragments int how many it has in all
+counted_ms int for the task table, like the nine columns at the end
+next int tasks of the same host
+previous int
 id int
 submit_ms int
 cpu_count int
 mem_mib int
 cpu_capacity_mhz float
 uses_cpu int whether any fragment asks for more than 0 MHz
-fragments int how many it has in all
 state int
-host int last host, -1 before the first
-taken int fragments begun
-at int next fragment
-end int one past the last fragment that has arrived
-deadline_ms int end of the current fragment, FAR when none runs
-demand_mhz float
-next int
-previous int
 schedule_ms int -1 before
 finish_ms int -1 before
 waits_for int parents not yet completed
-counted_ms int here and below: for the task table only
 counted_demand float
 supply_mhz float
 active_ms int since the start of the task
+idle_ms int of the last stretch counted
 steal_ms int
 active_reported int
+idle_reported int
 steal_reported int
 up_since_ms int uptime is reported up to here
 """)
@@ -164,8 +170,8 @@ class Output(NamedTuple):
     service: Any  # (sample, column)
     source: Any  # (sample, cluster, power/energy/intensity/emission)
     host_int: Any  # time, tasks running, active, idle, steal
-    host_float: Any  # usage, demand, power, energy
-    task_int: Any  # time, slot, state, host, active, steal, uptime, schedule, finish
+    host_float: Any  # usage, demand, power, energy, utilisation
+    task_int: Any  # time, slot, state, host, active, steal, uptime, schedule, finish, idle
     task_float: Any  # usage, demand
     event: Any  # slot, kind, time, host
     weights: Any  # (sample, group, knot)
