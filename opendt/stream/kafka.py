@@ -153,6 +153,31 @@ def consumer(settings: StreamSettings, group: str) -> Any:
         return ck.Consumer(options, logger=log)
 
 
+def member(settings: StreamSettings, group: str, session_s: float) -> Any:
+    """A consumer that takes part in a group's sticky assignment and reads nothing of the past."""
+    options = _base(settings) | {
+        "group.id": group,
+        "enable.auto.commit": False,
+        "auto.offset.reset": "latest",
+        "partition.assignment.strategy": "cooperative-sticky",
+        "session.timeout.ms": round(session_s * 1000),
+        "heartbeat.interval.ms": round(session_s * 1000 / 6),
+        "max.poll.interval.ms": max(round(session_s * 1000), 300_000),
+        "allow.auto.create.topics": True,
+    }
+    options.pop("message.max.bytes")
+    with translated(settings, "joining a group"):
+        return ck.Consumer(options, logger=log)
+
+
+def serve(client: Any, settings: StreamSettings, timeout_s: float) -> None:
+    """Let a group member do what the group asks of it."""
+    with translated(settings, "taking part in a group"):
+        message = client.poll(timeout_s)
+    if message is not None:
+        _carries_record(message, settings, None)
+
+
 def admin(settings: StreamSettings) -> Any:
     """An administrative client. Keep a reference to it until its futures resolve."""
     options = _base(settings)
