@@ -60,7 +60,9 @@ def measure(folder: Path, energy_share: float, budget: int, many: int) -> dict[s
 
     problem, baseline_s = timed(ask)
     _, whatif_s = timed(lambda: run_whatif(problem, [parse_variant(WHATIF)]))
+    busy = time.process_time()
     contest, tournament_s = timed(lambda: hold_contest(ask(), "tournament", budget))
+    tournament_cpu_s = time.process_time() - busy
     throughput = {name: per_minute(problem, name, many) for name in ("random", "bayesian")}
     standing = {row["strategy"]: row for row in contest.standing()}
     reached = {
@@ -80,18 +82,20 @@ def measure(folder: Path, energy_share: float, budget: int, many: int) -> dict[s
         "slo": slo.model_dump(exclude_none=True),
         "budget": budget,
         "tournament_s": tournament_s,
+        "tournament_cpu_s": tournament_cpu_s,
         "strategies": reached,
         "search_below_rules_pct": 100 * (1 - best / reached["rules"]["energy_kwh"]),
         "simulations_per_minute": throughput,
     }
 
 
-def per_minute(problem: Problem, strategy: str, many: int) -> float:
-    """Variants simulated per minute by a search that has tried nothing before."""
+def per_minute(problem: Problem, strategy: str, many: int) -> dict[str, float]:
+    """Variants simulated per minute by a search that has tried nothing before, and processor time per variant [ms]."""
     settings = OptimizeSettings(seed=7)
-    fresh = problem.evaluator.simulations
+    fresh, busy = problem.evaluator.simulations, time.process_time()
     _, seconds = timed(lambda: hold_contest(_with(problem, settings), strategy, many))
-    return 60 * (problem.evaluator.simulations - fresh) / seconds
+    simulated = problem.evaluator.simulations - fresh
+    return {"per_minute": 60 * simulated / seconds, "cpu_ms_each": 1000 * (time.process_time() - busy) / simulated}
 
 
 def _with(problem: Problem, settings: OptimizeSettings) -> Problem:
