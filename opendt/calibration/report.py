@@ -13,7 +13,7 @@ import orjson
 from opendt import metrics
 from opendt.calibration.evaluate import PERSISTENCE, PUBLISHED, Evaluation, evaluate
 from opendt.calibration.search import take_samples
-from opendt.engine.base import EngineOptions, Occupancy, simulate
+from opendt.engine.base import EngineOptions, Occupancy, SimulationResult, simulate
 from opendt.errors import InputError, TraceError
 from opendt.models.telemetry import PowerSeries
 from opendt.traces import Trace, read_trace
@@ -74,10 +74,11 @@ def engine_options(settings: Settings) -> EngineOptions:
     )
 
 
-def simulated_trace(path: Path, settings: Settings, *, days: float | None = None) -> tuple[Trace, Occupancy]:
-    """A trace with measured power and topology, and its occupancy on the sampling grid of the settings.
+def simulate_recorded(path: Path, settings: Settings) -> tuple[Trace, SimulationResult]:
+    """A trace with measured power and topology, simulated on the sampling grid of the settings.
 
-    ``days`` leaves only the last so many days of measured power in the occupancy.
+    Raises ``TraceError`` for a trace without measured power or topology, ``InputError`` for an engine that reports no
+    occupancy.
     """
     from opendt.engine import get_engine
 
@@ -89,11 +90,18 @@ def simulated_trace(path: Path, settings: Settings, *, days: float | None = None
         )
     if trace.topology is None:
         raise TraceError(f"{path}: has no topology.json. Put the datacenter's topology there.", file=str(path))
-    result = simulate(
-        get_engine(settings.engine.name, settings), trace.topology, trace.workload, engine_options(settings)
-    )
+    engine = get_engine(settings.engine.name, settings)
+    result = simulate(engine, trace.topology, trace.workload, engine_options(settings))
     if result.occupancy is None:
         raise InputError(f"engine {settings.engine.name} reported no occupancy; use the native engine.")
+    return trace, result
+
+
+def simulated_trace(path: Path, settings: Settings, *, days: float | None = None) -> tuple[Trace, Occupancy]:
+    """A trace and its occupancy; ``days`` leaves only the last so many days of measured power in the occupancy."""
+    trace, result = simulate_recorded(path, settings)
+    assert result.occupancy is not None
+    assert trace.power is not None
     if days is None:
         return trace, result.occupancy
     since = int(trace.power.timestamp_ms[-1]) - round(days * MS_PER_DAY)
