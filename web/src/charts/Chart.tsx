@@ -1,0 +1,105 @@
+// A chart on the page: made when it comes into view, resized with its box, redrawn when its option changes.
+
+import { useEffect, useRef, useState } from "preact/hooks";
+import { shown, zoom, extent, type Range } from "../state";
+import { init, TIME_GROUP, type EChartsType } from "./library";
+
+interface Props {
+  option: object;
+  /** What a person who cannot see the chart should know. */
+  label: string;
+  size?: "tall" | "normal" | "low";
+  /** Joins the charts that share cursor and zoom. */
+  overTime?: boolean;
+  height?: number;
+}
+
+export function Chart({ option, label, size = "normal", overTime = false, height }: Props) {
+  const box = useRef<HTMLDivElement>(null);
+  const chart = useRef<EChartsType | null>(null);
+  const [visible, setVisible] = useState(false);
+
+  useEffect(() => {
+    const seen = new IntersectionObserver((entries) => {
+      if (entries.some((entry) => entry.isIntersecting)) {
+        setVisible(true);
+        seen.disconnect();
+      }
+    }, { rootMargin: "300px" });
+    seen.observe(box.current!);
+    return () => seen.disconnect();
+  }, []);
+
+  useEffect(() => {
+    if (!visible) return;
+    const made = init(box.current!, null, { renderer: "canvas" });
+    chart.current = made;
+    if (overTime) {
+      made.group = TIME_GROUP;
+      made.on("datazoom", () => readZoom(made));
+    }
+    const sized = new ResizeObserver(() => made.resize());
+    sized.observe(box.current!);
+    return () => {
+      sized.disconnect();
+      chart.current = null;
+      made.dispose();
+    };
+  }, [visible]);
+
+  useEffect(() => {
+    chart.current?.setOption(option as Record<string, unknown>, { replaceMerge: ["series", "grid", "xAxis", "yAxis"] });
+    if (overTime && chart.current) applyZoom(chart.current);
+  }, [visible, option]);
+
+  useEffect(() => {
+    if (!overTime) return;
+    return shown.subscribe(() => {
+      if (chart.current) applyZoom(chart.current);
+    });
+  }, [visible]);
+
+  const style = height ? { flexBasis: `${height}px` } : {};
+  return (
+    <div ref={box} class={`chart chart-${size}`} style={style} role="img" aria-label={label} data-ready={visible} />
+  );
+}
+
+interface Zoomed {
+  dataZoom?: { id?: string; start?: number; end?: number }[];
+}
+
+const ALMOST_NOTHING_PCT = 0.01;
+
+/** What a person zoomed to in a chart becomes the period of the whole page. */
+function readZoom(chart: EChartsType): void {
+  const inside = insideOf(chart);
+  const whole = extent.peek();
+  if (inside?.start === undefined || inside.end === undefined || !whole) return;
+  const [start, end] = percents(shown.peek() ?? whole, whole);
+  if (Math.abs(inside.start - start) + Math.abs(inside.end - end) < ALMOST_NOTHING_PCT) return;
+  const at = (percent: number): number => Math.round(whole.from + ((whole.to - whole.from) * percent) / 100);
+  const all = inside.start < ALMOST_NOTHING_PCT && inside.end > 100 - ALMOST_NOTHING_PCT;
+  zoom.value = all ? null : { from: at(inside.start), to: at(inside.end) };
+}
+
+/** The page's period, shown by a chart that does not show it yet. */
+function applyZoom(chart: EChartsType): void {
+  const wanted = shown.peek();
+  const whole = extent.peek();
+  const inside = insideOf(chart);
+  if (!wanted || !whole || !inside) return;
+  const [start, end] = percents(wanted, whole);
+  if (Math.abs((inside.start ?? 0) - start) + Math.abs((inside.end ?? 100) - end) > ALMOST_NOTHING_PCT) {
+    chart.dispatchAction({ type: "dataZoom", start, end, escapeConnect: true });
+  }
+}
+
+function insideOf(chart: EChartsType): { start?: number; end?: number } | undefined {
+  return (chart.getOption() as Zoomed | undefined)?.dataZoom?.find((one) => one.id === "inside");
+}
+
+function percents(range: Range, whole: Range): [number, number] {
+  const share = (at: number): number => (100 * (at - whole.from)) / Math.max(1, whole.to - whole.from);
+  return [share(range.from), share(range.to)];
+}

@@ -1,0 +1,65 @@
+// Which run, how it is doing, and the few things that concern the whole page.
+
+import { choice, isDark } from "../charts/theme";
+import { duration, moment } from "../format";
+import { choose, info, keyOf, link, run, runs } from "../state";
+import type { Run } from "../api/types";
+
+export function Header() {
+  const all = runs.value ?? [];
+  const shown = run.value;
+  return (
+    <header class="top">
+      <div class="top-in">
+        <a class="brand" href="#summary">
+          <svg viewBox="0 0 32 32" aria-hidden="true"><rect width="32" height="32" rx="7" /><path d="M5 20h4l3-9 5 14 4-11 2 6h4" /></svg>
+          OpenDT
+        </a>
+        {all.length ? (
+          <label class="run-pick">
+            <span class="sr">Run</span>
+            <select value={shown ? keyOf(shown) : ""} onChange={(event) => choose(event.currentTarget.value)}>
+              {all.map((one) => <option key={keyOf(one)} value={keyOf(one)}>{title(one)}</option>)}
+            </select>
+          </label>
+        ) : null}
+        {shown ? <Status run={shown} /> : null}
+        <span class="grow" />
+        <Link />
+        {shown && info.value?.prefect_ui ? (
+          <a class="link" href={prefect(info.value.prefect_ui, shown)} target="_blank" rel="noreferrer noopener">Prefect</a>
+        ) : null}
+        <a class="link" href="/docs">API</a>
+        <button type="button" class="quiet icon" onClick={() => (choice.value = isDark.value ? "light" : "dark")}
+          aria-label={isDark.value ? "Use light colours" : "Use dark colours"}>
+          {isDark.value ? "☀" : "☾"}
+        </button>
+      </div>
+    </header>
+  );
+}
+
+function title(one: Run): string {
+  return `${moment(one.started, true)} · ${one.trace ?? one.kind} · ${one.run_id}`;
+}
+
+/** The flow run of a run in Prefect's list: flow runs carry the run id in their name. */
+function prefect(base: string, shown: Run): string {
+  const url = new URL("/runs", base);
+  url.searchParams.set("flow-run-search", shown.run_id);
+  return url.protocol === "http:" || url.protocol === "https:" ? url.href : "#";
+}
+
+function Status({ run: one }: { run: Run }) {
+  const took = one.ended ? (Date.parse(one.ended) - Date.parse(one.started)) / 1_000 : null;
+  const text = one.state === "running" ? `running since ${moment(one.started, true)} UTC` : one.state;
+  return (
+    <span class={`badge badge-${one.state}`} id="run-state" title={took === null ? "" : `took ${duration(took)}`}>{text}</span>
+  );
+}
+
+function Link() {
+  const words = { connecting: "connecting", open: "live", lost: "connection lost" } as const;
+  const state = link.value;
+  return <span class={`live live-${state}`} role="status" id="live-state"><i />{words[state]}</span>;
+}
