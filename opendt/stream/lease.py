@@ -2,8 +2,8 @@
 
 Membership in a consumer group decides: whoever is assigned ``sim.results``, which has one partition, holds the lease.
 Assignment is sticky, so that a process that joins takes nothing away; one that ends gives the lease up at once, one
-that is killed when the broker has not heard from it for ``session_s``. What the next one has to know is in the lake: the
-last committed window and its stream position.
+that is killed when the broker has not heard from it for ``session_s``. What the next one has to know is in the lake:
+the last committed window and its stream position.
 """
 
 from __future__ import annotations
