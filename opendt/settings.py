@@ -281,6 +281,9 @@ class ApiSettings(Section):
     max_streams: int = Field(64, ge=1, description="Live streams at the same time.")
     poll_s: float = Field(0.5, gt=0, description="How often live streams look for news in the lake [s].")
     trace: Path = Field(Path("data/traces/demo"), description="Trace that POST /api/start replays.")
+    trace_folders: list[Path] = Field(
+        default_factory=lambda: [Path("data/traces")], description="Where what-if looks for the trace of a run."
+    )
 
 
 class PrefectSettings(Section):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -49,7 +48,6 @@ def create_app(settings: Settings, *, token: str | None = None, config: Path | N
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        threading.Thread(target=ctx.warm_up, name="warm-up", daemon=True).start()
         yield
         await run_in_threadpool(ctx.close)
 

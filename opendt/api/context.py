@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +16,6 @@ from opendt.api.errors import NotFoundError
 from opendt.api.launcher import Launcher
 from opendt.api.respond import BodyCache
 from opendt.api.security import Guard, RateLimit
-from opendt.errors import OpenDTError
 from opendt.lake import Lake
 from opendt.lake.connection import catalog_file
 from opendt.lake.reader import LakeReader, RunKey
@@ -28,8 +26,6 @@ from opendt.units import datetime_to_ms
 
 if TYPE_CHECKING:
     from opendt.optimize.decisions import Desk
-
-log = logging.getLogger("opendt.api")
 
 LATEST = "latest"
 
@@ -51,13 +47,6 @@ class Context:
         self.streams = 0
         self._changing = threading.Lock()
         self._open: tuple[Lake, Store, int] | None = None
-
-    def warm_up(self) -> None:
-        """Open the lake, so that the first request does not have to."""
-        try:
-            self.run_key(LATEST)
-        except OpenDTError as error:
-            log.info("the lake is not ready yet: %s", error.message)
 
     def close(self) -> None:
         """End processes and close connections."""

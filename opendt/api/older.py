@@ -37,10 +37,10 @@ def topology_state(ctx: Context) -> dict[str, Any]:
 def best_proposal(ctx: Context) -> dict[str, Any] | None:
     """The pending proposal with the lowest score that changes anything, or None."""
     try:
-        found = ctx.lake.rows(
-            "SELECT * FROM proposals WHERE datacenter = ? AND state = 'pending' AND strategy <> 'no-op' "
+        found = ctx.lake.recent(
+            "SELECT * FROM proposals WHERE datacenter = ? AND state = 'pending' AND changes_json <> '{}' "
             "AND topology_json IS NOT NULL ORDER BY score NULLS LAST, created_ms DESC, proposal_id LIMIT 1",
-            [ctx.settings.datacenter],
+            (ctx.settings.datacenter,),
         )
     except NoLakeError:
         return None
@@ -81,11 +81,11 @@ def timeseries(ctx: Context, run: RunKey | None) -> dict[str, list[Any]]:
     """Utilisation (0 to 1) and energy [kWh] per window, and the windows' ends."""
     if run is None:
         return {"cpu_usages": [], "power_usages": [], "timestamps": []}
-    rows = ctx.lake.rows(
+    rows = ctx.lake.recent(
         """SELECT avg(p.utilization_ratio) AS cpu, any_value(w.energy_j) / 3.6e6 AS energy_kwh, w.end_ms
         FROM windows w LEFT JOIN power_samples p USING (run_id, datacenter, window_index)
         WHERE w.run_id = ? AND w.datacenter = ? GROUP BY w.window_index, w.end_ms ORDER BY w.window_index""",
-        [run.run_id, run.datacenter],
+        (run.run_id, run.datacenter),
     )
     return {
         "cpu_usages": [row["cpu"] for row in rows],
@@ -104,12 +104,12 @@ def _status(ctx: Context, totals: dict[str, Any]) -> str:
 def _totals(ctx: Context, run: RunKey | None) -> dict[str, Any]:
     if run is None:
         return {}
-    (row,) = ctx.lake.rows(
+    (row,) = ctx.lake.recent(
         """SELECT runs.state, coalesce(totals.windows, 0) AS windows, totals.tasks_seen, totals.fragments,
                (SELECT count(*) FROM proposals AS p
                 WHERE p.run_id = runs.run_id AND p.datacenter = runs.datacenter) AS proposals
         FROM runs LEFT JOIN run_totals AS totals USING (run_id, datacenter) WHERE run_id = ? AND datacenter = ?""",
-        [run.run_id, run.datacenter],
+        (run.run_id, run.datacenter),
     )
     return row
 
@@ -117,13 +117,13 @@ def _totals(ctx: Context, run: RunKey | None) -> dict[str, Any]:
 def _last_window(ctx: Context, run: RunKey | None) -> dict[str, Any] | None:
     if run is None:
         return None
-    found = ctx.lake.rows(
+    found = ctx.lake.recent(
         """SELECT w.start_ms, w.end_ms, w.energy_j / 3.6e6 AS energy_kwh,
                (w.end_ms - w.start_ms) / 3.6e6 AS runtime_hours,
                avg(p.utilization_ratio) AS cpu_utilization, max(p.simulated_w) AS max_power_draw
         FROM windows w LEFT JOIN power_samples p USING (run_id, datacenter, window_index)
         WHERE w.run_id = ? AND w.datacenter = ? GROUP BY ALL ORDER BY w.start_ms DESC LIMIT 1""",
-        [run.run_id, run.datacenter],
+        (run.run_id, run.datacenter),
     )
     return found[0] if found else None
 
@@ -162,10 +162,10 @@ def _topology_of(ctx: Context, run: RunKey | None) -> Any:
     """The topology a run used last, where nobody has put one in force by hand."""
     if run is None:
         return None
-    found = ctx.lake.rows(
+    found = ctx.lake.recent(
         """SELECT topology_json FROM topologies JOIN runs USING (datacenter)
         WHERE runs.run_id = ? AND datacenter = ? AND topologies.topology_json IS NOT NULL
         ORDER BY (topologies.run_id = runs.run_id) DESC NULLS LAST, topologies.created_ms DESC LIMIT 1""",
-        [run.run_id, run.datacenter],
+        (run.run_id, run.datacenter),
     )
     return orjson.loads(found[0]["topology_json"]) if found else None

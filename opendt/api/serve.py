@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 
 from opendt.api.app import create_app
+from opendt.api.context import LATEST
 from opendt.api.security import resolve_token
-from opendt.errors import ConfigError
+from opendt.errors import ConfigError, OpenDTError
 from opendt.settings import Settings
+
+log = logging.getLogger("opendt.api")
 
 
 def serve(settings: Settings, *, config: Path | None = None, say: Callable[[str], None] = print) -> None:
@@ -30,10 +36,20 @@ def serve(settings: Settings, *, config: Path | None = None, say: Callable[[str]
         say("Changes need the configured token.")
     else:
         say(f"With permission to change things: {address}/#token={token}")
+    threading.Thread(target=_warm_up, args=(app,), name="warm-up", daemon=True).start()
     options = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=5, lifespan="on"
     )
     uvicorn.Server(options).run(sockets=[listener])
+
+
+def _warm_up(app: FastAPI) -> None:
+    """Open the lake and prepare a what-if on the last day, so that the first to ask does not have to wait."""
+    try:
+        app.state.context.run_key(LATEST)
+        app.state.whatif.prepare(LATEST, last_hours=24.0)
+    except OpenDTError as error:
+        log.info("nothing to prepare yet: %s", error.message)
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -42,6 +58,7 @@ def _bind(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(128)  # from here on clients wait instead of being refused
     except OSError as error:
         listener.close()
         raise ConfigError(

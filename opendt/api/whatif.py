@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 from opendt.api.context import Context
@@ -15,10 +16,11 @@ from opendt.errors import InputError, TransientError
 from opendt.lake import Lake
 from opendt.lake.reader import RunKey
 from opendt.optimize.slo import slo_in_force
-from opendt.optimize.sources import Period, from_run
+from opendt.optimize.sources import Period, find_trace, from_run
 from opendt.optimize.space import POLICIES
 from opendt.optimize.trials import Problem
 from opendt.optimize.whatif import Variant, VariantResult, WhatIf, run_whatif
+from opendt.traces import read_trace
 from opendt.units import MS_PER_HOUR, parse_time_ms
 
 
@@ -43,11 +45,18 @@ class WhatIfDesk:
         started = self._clock()
         variants = [_variant(body, number) for number, body in enumerate(asked.variants, 1)]
         run = self._ctx.run_key(asked.run_id, asked.datacenter)
-        period = self._period(run, asked)
+        start, end = _time(asked.start_time, "start_time"), _time(asked.end_time, "end_time")
+        period = self._period(run, start, end, asked.last_hours)
         with self._my_turn():
             problem = self._problem(run, period)
             found = self._simulate(problem, variants, started)
         return found.as_dict() | {"run_id": run.run_id, "datacenter": run.datacenter}
+
+    def prepare(self, run_id: str, *, last_hours: float) -> None:
+        """Simulate the baseline of a run's last hours now, so that the first question about it is answered at once."""
+        run = self._ctx.run_key(run_id)
+        with self._my_turn():
+            self._problem(run, self._period(run, None, None, last_hours))
 
     def _simulate(self, problem: Problem, variants: list[Variant], started: float) -> WhatIf:
         limit_s = self._ctx.settings.api.whatif_timeout_s
@@ -70,24 +79,42 @@ class WhatIfDesk:
             self._problems.move_to_end(key)
             return self._problems[key]
         lake = cast(Lake, self._ctx.lake)  # asks only for rows
-        problem = from_run(settings, lake, run.run_id, slo, period=period).problem
+        trace = read_trace(self._trace_folder(run))
+        problem = from_run(settings, lake, run.run_id, slo, trace=trace, period=period).problem
         self._problems[key] = problem
         if len(self._problems) > self._keep:
             self._problems.popitem(last=False)
         return problem
 
-    def _period(self, run: RunKey, asked: WhatIfRequest) -> Period | None:
-        start, end = _time(asked.start_time, "start_time"), _time(asked.end_time, "end_time")
-        if asked.last_hours is not None:
+    def _trace_folder(self, run: RunKey) -> Path:
+        """The folder of the run's trace below one of ``api.trace_folders``. Raises ``InputError`` naming them."""
+        (row,) = self._ctx.lake.rows(
+            "SELECT trace FROM runs WHERE run_id = ? AND datacenter = ?", [run.run_id, run.datacenter]
+        )
+        folders = self._ctx.settings.api.trace_folders
+        for folder in folders:
+            try:
+                return find_trace(run.run_id, row["trace"], folder)
+            except InputError:
+                continue
+        what = f"trace {row['trace']}, which is not" if row["trace"] else "a live stream, whose workload is not kept"
+        raise InputError(
+            f"run {run.run_id} took its workload from {what} below {', '.join(map(str, folders))}. "
+            "Add its folder to api.trace_folders.",
+            run_id=run.run_id,
+        )
+
+    def _period(self, run: RunKey, start_ms: int | None, end_ms: int | None, last_hours: float | None) -> Period | None:
+        if last_hours is not None:
             (last,) = self._ctx.lake.rows(
                 "SELECT max(end_ms) AS end_ms FROM windows WHERE run_id = ? AND datacenter = ?",
                 [run.run_id, run.datacenter],
             )
             if last["end_ms"] is None:
                 raise InputError(f"run {run.run_id} has not committed a window yet.", run_id=run.run_id)
-            end = last["end_ms"] if end is None else end
-            start = int(end - asked.last_hours * MS_PER_HOUR) if start is None else start
-        return None if start is None and end is None else Period(start, end)
+            end_ms = last["end_ms"] if end_ms is None else end_ms
+            start_ms = int(end_ms - last_hours * MS_PER_HOUR) if start_ms is None else start_ms
+        return None if start_ms is None and end_ms is None else Period(start_ms, end_ms)
 
     @contextmanager
     def _my_turn(self) -> Iterator[None]:

@@ -40,6 +40,9 @@ def sql(
         int | None, typer.Option("--limit", min=1, help="Most rows; lake.sql_max_rows by default.")
     ] = None,
     timeout: Annotated[float | None, typer.Option("--timeout", min=0.001, help="Longest time [s].")] = None,
+    as_of: Annotated[
+        str | None, typer.Option("--as-of", help="Snapshot number or time whose state to show.", metavar="WHEN")
+    ] = None,
 ) -> None:
     """Query the lake with SQL, read-only. `opendt sql "show tables"` lists what there is."""
     from opendt.cli.sql_shell import run_shell
@@ -50,7 +53,7 @@ def sql(
         raise InputError('give a statement, e.g. `opendt sql "from latest_run"`, or --shell; not both.')
     if as_json and as_csv:
         raise InputError("give --json or --csv, not both.")
-    with ReadOnlySession(_settings(lake, config)) as session:
+    with ReadOnlySession(_settings(lake, config), as_of=_moment(as_of)) as session:
         if shell:
             run_shell(session, max_rows=limit, timeout_s=timeout)
             return
@@ -68,6 +71,19 @@ def sql(
         show(result)
     if result.truncated:
         errors.print(f"only the first {result.table.num_rows:,} rows are shown; ask for more with --limit.")
+
+
+def _moment(text: str | None) -> Any:
+    """A snapshot number or an aware time."""
+    from opendt.errors import InputError
+    from opendt.units import ms_to_datetime, parse_time_ms
+
+    if text is None or text.isdecimal():
+        return None if text is None else int(text)
+    try:
+        return ms_to_datetime(parse_time_ms(text))
+    except ValueError:
+        raise InputError(f"--as-of {text}: give a snapshot number or a time like 2026-01-31T12:00:00Z.") from None
 
 
 def _run(session: ReadOnlySession, text: str, limit: int | None, timeout: float | None) -> SqlResult:
@@ -134,6 +150,26 @@ def info(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOpti
         console.print(f"{name:16} {found[name]}")
     columns = ("table", "rows", "files", "bytes")
     print_table(columns, [[table[name] for name in columns] for table in found["tables"]])
+
+
+@lake_app.command()
+@command
+def snapshots(
+    lake: LakeOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Most snapshots, newest first.")] = 20,
+) -> None:
+    """List snapshots: what `opendt sql --as-of` can go back to."""
+    from opendt.lake import Lake
+    from opendt.lake.info import list_snapshots
+
+    with Lake.open(_settings(lake, config), read_only=True) as opened:
+        rows = list_snapshots(opened, limit)
+    if as_json:
+        print_json(rows)
+        return
+    show_rows(("snapshot", "time", "changes"), [tuple(row.values()) for row in rows])
 
 
 @lake_app.command()

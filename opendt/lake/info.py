@@ -7,9 +7,10 @@ from typing import Any
 from opendt.lake.connection import NAME, catalog_file, data_path
 from opendt.lake.lake import Lake
 from opendt.lake.plain import plain, plain_rows
+from opendt.lake.reader import LakeReader
 
 
-def lake_info(lake: Lake) -> dict[str, Any]:
+def lake_info(lake: Lake | LakeReader) -> dict[str, Any]:
     """Place, snapshots and size of a lake as JSON values; rows, data files and their bytes per table."""
     (snapshots,) = lake.rows(
         "SELECT max(snapshot_id) AS newest, count(*) AS n, min(snapshot_time) AS oldest, max(snapshot_time) AS latest "
@@ -35,3 +36,14 @@ def lake_info(lake: Lake) -> dict[str, Any]:
         "runs": lake.rows("SELECT count(*) AS n FROM runs")[0]["n"],
         "tables": tables,
     }
+
+
+def list_snapshots(lake: Lake | LakeReader, limit: int) -> list[dict[str, Any]]:
+    """The last snapshots, newest first: number, time, and what changed."""
+    return plain_rows(
+        lake.query(
+            "SELECT snapshot_id AS snapshot, snapshot_time AS time, changes::JSON::VARCHAR AS changes "
+            f"FROM ducklake_snapshots('{NAME}') ORDER BY snapshot_id DESC LIMIT ?",
+            [limit],
+        )
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from types import TracebackType
 
 import duckdb
@@ -39,11 +40,14 @@ class SqlResult:
 
 
 class ReadOnlySession:
-    """A locked-down connection that can run many statements, one at a time."""
+    """A locked-down connection that can run many statements, one at a time.
 
-    def __init__(self, settings: LakeSettings) -> None:
+    ``as_of`` shows the lake as it was at a snapshot or a moment.
+    """
+
+    def __init__(self, settings: LakeSettings, *, as_of: int | datetime | None = None) -> None:
         self._settings = settings
-        self._connection = connect(settings, read_only=True, threads=2)
+        self._connection = connect(settings, read_only=True, as_of=as_of, threads=2)
         try:
             _lock_down(self._connection, settings)
         except BaseException:

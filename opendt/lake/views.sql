@@ -136,12 +136,17 @@ FROM runs LEFT JOIN run_totals AS totals USING (run_id, datacenter)
 QUALIFY row_number() OVER (PARTITION BY datacenter ORDER BY started_ms DESC, run_id DESC) = 1
 ;
 
--- slo_compliance: each target in force beside what each run reached; met is null while the value is unknown
+-- slo_compliance: each target in force beside what each run reached; met is null while the value is unknown.
+-- Where none were ever set, the targets of the run's own settings hold, as version 0.
 CREATE OR REPLACE VIEW slo_compliance AS
-WITH targets AS (
+WITH last_set AS (
     SELECT datacenter, version, slo_json
     FROM slo_events
     QUALIFY row_number() OVER (PARTITION BY datacenter ORDER BY version DESC, created_ms DESC) = 1
+), targets AS (
+    SELECT run_id, datacenter, coalesce(version, 0) AS version,
+           coalesce(slo_json, config_json -> '$.slo')::JSON AS slo_json
+    FROM runs LEFT JOIN last_set USING (datacenter)
 ), pairs AS (
     SELECT totals.run_id, totals.datacenter, targets.version AS slo_version, unnest([
         {objective: 'energy_kwh', target: (slo_json ->> '$.energy_kwh')::DOUBLE, value: totals.energy_kwh},
@@ -150,7 +155,7 @@ WITH targets AS (
         {objective: 'peak_power_kw', target: (slo_json ->> '$.peak_power_kw')::DOUBLE, value: totals.peak_power_kw},
         {objective: 'queue_delay_s', target: (slo_json ->> '$.queue_delay_s')::DOUBLE, value: totals.mean_wait_s}
     ]) AS pair
-    FROM run_totals AS totals JOIN targets USING (datacenter)
+    FROM run_totals AS totals JOIN targets USING (run_id, datacenter)
 )
 SELECT run_id, datacenter, slo_version, pair.objective AS objective, pair.target AS target, pair.value AS "value",
        pair.value <= pair.target AS met, 100.0 * (pair.value / nullif(pair.target, 0) - 1) AS over_pct

@@ -60,6 +60,17 @@ def test_asking_again_gives_the_same_numbers(asked: TestClient) -> None:
     assert first["variants"] == again["variants"]
 
 
+def test_a_prepared_question_needs_no_further_baseline(asked: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = asked.app.state.whatif  # type: ignore[attr-defined]
+    desk.prepare("run-w", last_hours=5)
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("the trace was read again")
+
+    monkeypatch.setattr("opendt.api.whatif.read_trace", never)
+    assert asked.post("/api/whatif", json=question(10, last_hours=5)).status_code == 200
+
+
 def test_part_of_the_run_is_less_work(asked: TestClient) -> None:
     whole = asked.post("/api/whatif", json=question(10)).json()
     part = asked.post("/api/whatif", json=question(10, last_hours=6)).json()
@@ -85,7 +96,7 @@ def test_variants_beyond_the_time_limit_say_so(asked: TestClient, monkeypatch: p
         ({"run_id": "run-w", "variants": [{"allocation": "Nonsense"}]}, 400, "not a policy"),
         ({"run_id": "run-w", "variants": [{"changes": {"clusters[9].name": "x"}}]}, 400, "clusters"),
         (question(3, start_time="noon"), 400, "start_time"),
-        ({"run_id": "run-1", "variants": [{"changes": {"clusters[0].hosts[0].count": 3}}]}, 400, "tiny"),
+        ({"run_id": "run-1", "variants": [{"changes": {"clusters[0].hosts[0].count": 3}}]}, 400, "api.trace_folders"),
     ],
 )
 def test_questions_that_make_no_sense(asked: TestClient, body: dict, status: int, message: str) -> None:

@@ -116,6 +116,21 @@ def test_lake_info_counts_rows_and_files(folder: str) -> None:
     assert "power_samples" in runner.invoke(app, ["lake", "info", "--lake", folder]).stdout
 
 
+def test_sql_as_of_a_snapshot_or_a_time_shows_what_was_known_then(tmp_path: Path, empty_lake: Path) -> None:
+    path = str(tmp_path / "lake")
+    shutil.copytree(empty_lake, path)
+    with Lake.open(LakeSettings(path=Path(path))) as lake:
+        first = lake.commit_window(make_window(0)).snapshot
+        lake.commit_window(make_window(1))
+    count = ["sql", "SELECT count(*) AS n FROM windows", "--lake", path, "--json"]
+    assert json.loads(runner.invoke(app, [*count, "--as-of", str(first)]).stdout) == [{"n": 1}]
+    assert json.loads(runner.invoke(app, [*count, "--as-of", "2100-01-01T00:00:00Z"]).stdout) == [{"n": 2}]
+    assert runner.invoke(app, [*count, "--as-of", "tomorrow"]).exit_code == 2
+    listed = json.loads(runner.invoke(app, ["lake", "snapshots", "--limit", "2", "--lake", path, "--json"]).stdout)
+    assert [row["snapshot"] for row in listed] == [first + 1, first]
+    assert "tables_inserted_into" in listed[0]["changes"] or "inlined_insert" in listed[0]["changes"]
+
+
 def test_attach_command_opens_the_lake_in_a_plain_duckdb(folder: str) -> None:
     printed = runner.invoke(app, ["lake", "attach-command", "--lake", folder]).stdout
     assert printed.startswith("INSTALL ducklake; INSTALL sqlite;")

@@ -99,6 +99,15 @@ def test_slo_compliance_compares_with_the_targets_in_force(lake: Lake) -> None:
     assert rows["energy_kwh"]["slo_version"] == 2
 
 
+def test_without_set_targets_those_of_the_runs_settings_hold(tmp_path: Path, empty_lake: Path) -> None:
+    shutil.copytree(empty_lake, tmp_path / "lake")
+    with Lake.open(LakeSettings(path=tmp_path / "lake")) as lake:
+        lake.start_run("run-a", "dc", "twin", config_json=json.dumps({"slo": {"energy_kwh": 0.5, "runtime_h": None}}))
+        lake.commit_window(make_window(0))
+        rows = lake.rows("SELECT objective, target, met, slo_version FROM slo_compliance")
+    assert rows == [{"objective": "energy_kwh", "target": 0.5, "met": False, "slo_version": 0}]
+
+
 def test_every_view_can_be_read(lake: Lake) -> None:
     views = [row["view_name"] for row in lake.rows("SELECT view_name FROM duckdb_views() WHERE database_name = 'lake'")]
     assert len(views) == len(view_statements()) + 2  # and dictionary, schema_version

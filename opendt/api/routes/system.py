@@ -14,7 +14,6 @@ from opendt.api.errors import RESPONSES
 from opendt.api.models import JsonObject
 from opendt.api.parameters import DatacenterQuery, Limit, Offset
 from opendt.api.respond import send_json
-from opendt.lake import Lake
 from opendt.lake.info import lake_info
 from opendt.lake.plain import plain_rows
 from opendt.optimize.space import POLICIES
@@ -98,5 +97,4 @@ def replays(
 @router.get("/lake", response_model=JsonObject, summary="Size and snapshots of the lake")
 def lake(request: Request, ctx: Ctx) -> Response:
     """Tables with rows, files and bytes; the same as `opendt lake info`."""
-    with Lake.open(ctx.settings.lake, read_only=True) as opened:
-        return send_json(request, lake_info(opened))
+    return send_json(request, lake_info(ctx.lake))
