@@ -21,7 +21,7 @@ from opendt.twin.run import open_session
 from opendt.twin.session import TwinSession
 from opendt.twin.totals import RunSummary
 from tasks.lake import finish_run, record_replay
-from tasks.optimize import propose
+from tasks.optimize import propose, settle
 from tasks.stream import read_trace
 
 interrupted = mark_run(PipelineParameters, "run")
@@ -56,7 +56,10 @@ def pipeline(params: PipelineParameters) -> RunSummary:
         source = partial(open_windows, stream, settings.windows, settings.datacenter, replay_id)
         windows = follow(session, source, progress, settings.prefect, sender=replay)
         record_replay(settings.lake, replay.wait(60.0).as_dict(), trace.name, run_id)
-        summary = finish_run(session, propose(session, trace, run_id), run_id)
+        proposals = propose(session, trace, run_id)
+        summary = finish_run(session, proposals, run_id)
+        for note in settle(session, proposals, run_id):
+            say("%s.", note)
     progress.done()
     artifacts.publish_run(summary, windows, settings)
     say("Run %s completed: %d windows, %.1f kWh, %.1f s.", run_id, summary.windows, summary.energy_kwh, summary.wall_s)

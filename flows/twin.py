@@ -19,6 +19,7 @@ from opendt.stream.source import open_windows
 from opendt.twin.run import open_session
 from opendt.twin.totals import RunSummary
 from tasks.lake import finish_run
+from tasks.optimize import settle
 
 interrupted = mark_run(TwinParameters, "twin")
 
@@ -46,6 +47,8 @@ def twin(params: TwinParameters) -> RunSummary:
         progress = Progress(params.max_windows, f"Windows of {run_id}")
         windows = follow(session, source, progress, settings.prefect, max_windows=params.max_windows)
         summary = finish_run(session, [], run_id)
+        for note in settle(session, [], run_id):
+            say("%s.", note)
     progress.done()
     artifacts.publish_run(summary, windows, settings)
     return summary

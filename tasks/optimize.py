@@ -12,7 +12,7 @@ from opendt.optimize.sources import from_run, from_trace
 from opendt.settings import Settings
 from opendt.store import Store
 from opendt.traces import Trace, read_trace
-from opendt.twin.run import proposals_for
+from opendt.twin.run import proposals_for, settle_proposals
 from opendt.twin.session import TwinSession
 from tasks.policy import LONG_TIMEOUT_S, step
 
@@ -21,6 +21,12 @@ from tasks.policy import LONG_TIMEOUT_S, step
 def propose(session: TwinSession, trace: Trace, run_id: str) -> list[dict[str, Any]]:
     """Proposals at the end of a run, as rows of the lake's table."""
     return proposals_for(session, trace)
+
+
+@step(run_name="{run_id} decisions")
+def settle(session: TwinSession, rows: list[dict[str, Any]], run_id: str) -> list[str]:
+    """Follow up earlier proposals and apply the automatic policy to new ones; sentences about what was done."""
+    return list(settle_proposals(session, rows).notes)
 
 
 @step(run_name="{run_id}{trace} strategies", timeout_s=LONG_TIMEOUT_S)

@@ -6,7 +6,6 @@ import hashlib
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,12 +14,12 @@ from opendt.errors import InputError, OpenDTError
 from opendt.lake import Lake
 from opendt.models.telemetry import CarbonTrace
 from opendt.models.topology import Topology
-from opendt.optimize.evaluate import Evaluator
-from opendt.optimize.propose import propose_at_end
-from opendt.optimize.trials import make_problem
+from opendt.optimize.closing import Settled, proposals_at_end, settle
+from opendt.optimize.slo import SloWatch
 from opendt.settings import Settings
+from opendt.store import Store, copy_events
 from opendt.traces import Trace
-from opendt.twin.session import RunIdentity, TwinSession, engine_options, wall_clock_ms
+from opendt.twin.session import RunIdentity, TwinSession
 
 
 def new_run_id(kind: str = "run") -> str:
@@ -60,10 +59,11 @@ def open_session(
     chosen = topology_of(trace, topology)
     engine = get_engine(settings.engine.name, settings)
     identity = RunIdentity(run_id, kind, trace.name if trace else None, _fingerprint(trace))
-    with Lake.open(settings.lake) as lake:
+    with Lake.open(settings.lake) as lake, Store.open(settings) as store:
         session = TwinSession.open(
             settings, lake, engine, identity, chosen, carbon or (trace.carbon if trace else None)
         )
+        session.after_window = Objectives(settings, store, lake)
         try:
             yield session
         except BaseException as error:
@@ -91,25 +91,39 @@ def _mark(session: TwinSession, error: BaseException) -> None:
 def proposals_for(session: TwinSession, trace: Trace) -> list[dict[str, Any]]:
     """Rows of table ``proposals`` for a replayed trace: each strategy's proposal and no-op, simulated on the trace.
 
-    Empty when ``optimize.strategy`` is off.
+    Priced with the run's calibrated power model. Empty when ``optimize.strategy`` is off.
     """
-    settings = session.settings
-    if settings.optimize.strategy == "off":
-        return []
-    options = replace(
-        engine_options(settings), sample_interval_ms=settings.optimize.sample_interval_s * 1000, host_every=0
-    )
-    topology = session.memory.topology
-    evaluator = Evaluator(session.engine, trace.workload, trace.carbon, options)
-    return propose_at_end(
-        topology,
-        settings.slo,
-        run_id=session.identity.run_id,
-        datacenter=settings.datacenter,
-        window_index=session.next_index - 1,
-        created_ms=wall_clock_ms(),
-        problem=make_problem(topology, evaluator, settings.slo, settings.optimize),
-        strategy=settings.optimize.strategy,
-        budget=settings.optimize.budget,
-        llm=settings.llm,
-    )
+    session.flush()  # the evidence is in the lake's rows
+    with Store.open(session.settings) as store:
+        return proposals_at_end(
+            session.settings,
+            store,
+            session.lake,
+            session.engine,
+            session.memory.topology,
+            trace.workload,
+            trace.carbon,
+            run_id=session.identity.run_id,
+            window_index=session.next_index - 1,
+        )
+
+
+def settle_proposals(session: TwinSession, rows: list[dict[str, Any]]) -> Settled:
+    """Move proposals on after a run: follow up what was approved, let old ones expire, apply the automatic policy."""
+    with Store.open(session.settings) as store:
+        return settle(session.settings, store, session.lake, session.identity.run_id, rows)
+
+
+class Objectives:
+    """Keeps the objectives in step with their file, once per window, and enters changes in the lake."""
+
+    def __init__(self, settings: Settings, store: Store, lake: Lake) -> None:
+        self._watch, self._store, self._lake = SloWatch(settings, store), store, lake
+        self._version: int | None = None
+
+    def __call__(self) -> None:
+        """Look again. A file that has become invalid leaves the last good objectives in force."""
+        version = self._watch.current().version
+        if version != self._version:
+            copy_events(self._store, self._lake)
+            self._version = version

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -71,6 +71,8 @@ class TwinSession:
 
     Windows are committed in order from a thread behind the session, several to a transaction when they come fast. If
     a commit fails, the session goes back to the last committed window and says so with ``SessionRewoundError``.
+
+    ``after_window`` is called after each window, for whatever else goes by windows.
     """
 
     def __init__(self, settings: Settings, lake: Lake, engine: Engine, identity: RunIdentity, start: Start) -> None:
@@ -79,6 +81,7 @@ class TwinSession:
         self.engine = engine
         self.identity = identity
         self.stages_s: dict[str, float] = {}
+        self.after_window: Callable[[], None] = lambda: None
         self._start = start
         self._started = time.monotonic()
         self._rewind()
@@ -166,6 +169,7 @@ class TwinSession:
         self.state, self.memory = state, memory
         if changed:
             self._publish_topology("stream")
+        self.after_window()
         return self._summary(batch, computed, row)
 
     def flush(self) -> None:
