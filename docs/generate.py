@@ -28,6 +28,7 @@ def pages() -> dict[Path, str]:
         ROOT / "docs/cli.md": cli_page(),
         ROOT / "docs/configuration.md": configuration_page(),
         ROOT / "config/default.yaml": default_yaml(),
+        ROOT / "docs/tables.md": tables_page(),
     }
 
 
@@ -222,6 +223,31 @@ def _yaml_lines(model: type[BaseModel], depth: int) -> Iterator[str]:
             value = plain(field.get_default(call_default_factory=True))
             text = yaml.safe_dump(value, default_flow_style=True, width=1000).replace("\n...", "").strip()
             yield f"{pad}{name}: {text}  # {field.description or ''}".rstrip(" #")
+
+
+# Tables of the lake
+
+
+def tables_page() -> str:
+    """The reference of the lake's tables."""
+    from opendt.lake.schema import TABLES
+
+    parts = [
+        NOTE,
+        "# Tables of the lake",
+        "Times are epoch milliseconds; [views](sql.md) have them as `TIMESTAMPTZ`. Null means not known. A window's "
+        "commit replaces its rows in the tables marked *per window*. `SELECT * FROM dictionary` shows the same in SQL.",
+    ]
+    for table in TABLES:
+        window = " *Per window.*" if table.window else ""
+        parts += [f"## {table.name}", f"{table.meaning.capitalize()}. Key: {', '.join(table.key)}.{window}"]
+        parts.append(
+            _table(
+                ("column", "type", "unit", "meaning"),
+                [(f"`{c.name}`", c.type, c.unit, c.meaning) for c in table.columns],
+            )
+        )
+    return "\n\n".join(parts) + "\n"
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
