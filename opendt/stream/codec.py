@@ -49,6 +49,8 @@ MAX_COUNT = 2**31 - 1
 MAX_CHUNK = 100_000
 MAX_NAME = 256
 
+_HEARTBEAT = b'{"v":1,"type":"heartbeat","time_ms":'
+
 _Arrays = orjson.OPT_SERIALIZE_NUMPY
 
 
@@ -119,7 +121,7 @@ def encode_topology(time_ms: int | None, topology: Topology, source: str) -> byt
 
 def encode_heartbeat(time_ms: int) -> bytes:
     """A heartbeat."""
-    return orjson.dumps({"v": VERSION, "type": "heartbeat", "time_ms": time_ms})
+    return _HEARTBEAT + b"%d}" % time_ms
 
 
 def encode_end(
@@ -136,6 +138,10 @@ def encode_end(
 
 def decode(value: bytes | None) -> Record:
     """The record in a message's value. Raises ``BadRecord`` saying which field is wrong."""
+    if value is not None and value.startswith(_HEARTBEAT):  # half of all messages; this is what _heartbeat gives
+        digits = value[len(_HEARTBEAT) : -1]
+        if digits.isdigit() and value.endswith(b"}") and len(digits) < 15 and digits[0] != 48:
+            return Heartbeat(int(digits))
     return decode_object(parse_object(value))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from zlib import crc32
 
-from opendt.models.messages import EndOfStream, Partition, Record
+from opendt.models.messages import EndOfStream, Heartbeat, Partition, Record
 from opendt.settings import StreamSettings
 from opendt.stream.envelope import DATACENTER, REPLAY, SEQUENCE, BadRecord, Envelope, open_envelope
 from opendt.windows.assembly import Row
@@ -144,6 +144,8 @@ class Reader:
                 windower.reject(Incoming(partition, offset, envelope.replay, before, (), value or b""), str(error))
             return
         first = records[0]
+        if type(first) is Heartbeat and windower.heartbeat(partition, first.time_ms):
+            return
         if type(first) is EndOfStream and envelope.replay is not None and envelope.sequence is not None:
             check_end(envelope.replay, partition, first, before)
             self._await_others(envelope.replay, first)

@@ -138,6 +138,16 @@ class Windower:
         else:
             self._add_row(incoming, record)
 
+    def heartbeat(self, partition: Partition, time_ms: int) -> bool:
+        """Note a heartbeat without further ado; False where it has to go through ``add``, to be refused there."""
+        newest_ms = self._newest_ms
+        if newest_ms is None or time_ms > newest_ms + self._jump_ms:
+            return False
+        if time_ms > newest_ms:
+            self._newest_ms = time_ms
+        self.watermark.advance(partition, time_ms)
+        return True
+
     def _believable(self, incoming: Incoming, record: Record) -> bool:
         """Whether the record's time is not absurdly far ahead: one forged time would close every window before it."""
         time_ms = record.time_ms

@@ -198,6 +198,11 @@ class Recording(Windower):
         self.fate.append("taken")
         super().add(incoming)
 
+    def heartbeat(self, partition, time_ms):
+        noted = super().heartbeat(partition, time_ms)
+        self.fate += ["taken"] if noted else []
+        return noted
+
     def reject(self, incoming, reason):
         self.fate.append("dead")
         super().reject(incoming, reason)
