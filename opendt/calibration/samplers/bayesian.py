@@ -33,11 +33,17 @@ class BayesianSampler(Sampler):
     def __init__(self, space: Space, seed: int = 0, initial: int | None = None) -> None:
         super().__init__(space, seed)
         from skopt import Optimizer
+        from skopt.utils import cook_estimator, normalize_dimensions
 
+        dimensions = [_dimension(d) for d in space.dimensions]
+        # One start of the kernel's optimiser instead of three: as good here, and a third of the time.
+        process = cook_estimator(
+            "GP", space=normalize_dimensions(dimensions), random_state=seed, n_restarts_optimizer=0
+        )
         count = initial or max(4, INITIAL_PER_DIMENSION * len(space.dimensions))
         self._optimizer: Any = Optimizer(
-            [_dimension(d) for d in space.dimensions],
-            base_estimator="GP",
+            dimensions,
+            base_estimator=process,
             acq_func="EI",
             n_initial_points=count,
             initial_point_generator="lhs",
