@@ -22,10 +22,11 @@ import numpy as np
 
 from opendt.calibration.evaluate import evaluate, hourly, walk_forward
 from opendt.calibration.online import OnlineCalibrator
-from opendt.calibration.report import simulated_trace, trace_accuracy
+from opendt.calibration.recorded import simulated_trace
 from opendt.calibration.samplers import make_sampler
 from opendt.calibration.search import PricedObjective, default_space, search
 from opendt.power.pricing import group_models, price_many
+from opendt.reports.accuracy import trace_accuracy
 from opendt.settings import load_settings
 from opendt.traces.synthetic import SyntheticOptions, make_trace
 

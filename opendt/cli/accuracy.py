@@ -35,7 +35,7 @@ def accuracy(
     Parameters used in an hour come only from measurements before it. Example:
     opendt accuracy --trace data/traces/surf --lead 24h
     """
-    from opendt.calibration.report import run_accuracy, trace_accuracy
+    from opendt.reports.accuracy import run_accuracy, trace_accuracy
     from opendt.settings import load_settings
 
     if (trace is None) == (run is None):

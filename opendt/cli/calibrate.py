@@ -61,7 +61,7 @@ def run(
 ) -> CalibrationReport:
     """Simulate a trace once and calibrate on it; other trials are simulated where their properties ask for it."""
     from opendt.calibration.offline import calibrate as fit
-    from opendt.calibration.report import engine_options, simulated_trace
+    from opendt.calibration.recorded import engine_options, simulated_trace
     from opendt.calibration.simulating import simulator
     from opendt.calibration.space import is_power_path
     from opendt.engine import get_engine

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from opendt import metrics
 from opendt.calibration.evaluate import PUBLISHED, Evaluation, evaluate
-from opendt.calibration.report import simulate_recorded
+from opendt.calibration.recorded import simulate_recorded
 from opendt.engine.base import Occupancy, SimulationResult
 from opendt.models.telemetry import CarbonTrace, no_carbon
 from opendt.models.topology import Topology

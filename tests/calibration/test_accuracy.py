@@ -7,9 +7,10 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
-from opendt.calibration.report import simulated_trace, trace_accuracy
+from opendt.calibration.recorded import simulated_trace
 from opendt.cli import app
 from opendt.errors import TraceError
+from opendt.reports.accuracy import trace_accuracy
 from opendt.settings import load_settings
 from opendt.traces.synthetic import SyntheticOptions, make_trace
 

@@ -7,7 +7,7 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
-from opendt.calibration.report import simulate_recorded
+from opendt.calibration.recorded import simulate_recorded
 from opendt.cli import app
 from opendt.reports.paper import FIGURES, rolling_mape
 from opendt.settings import load_settings
