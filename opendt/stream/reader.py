@@ -10,8 +10,9 @@ from opendt.models.messages import EndOfStream, Heartbeat, Partition, Record
 from opendt.settings import StreamSettings
 from opendt.stream.envelope import DATACENTER, REPLAY, SEQUENCE, BadRecord, Envelope, open_envelope
 from opendt.windows.assembly import Row
+from opendt.windows.buffer import Incoming
 from opendt.windows.sequences import NOTHING, check_end
-from opendt.windows.windower import Incoming, Windower
+from opendt.windows.windower import Windower
 
 Decoder = Callable[[str, Any, bytes | None, Envelope], tuple[Record, ...]]
 

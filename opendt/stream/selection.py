@@ -9,7 +9,7 @@ import numpy as np
 from opendt.models.telemetry import PowerSeries
 from opendt.models.topology import Topology
 from opendt.models.workload import Fragments, Tasks, Workload, task_number
-from opendt.stream.schedule import Replayable, task_rows
+from opendt.stream.schedule import Replayable, begin_times, grouped, task_rows
 from opendt.traces.reader import Trace
 from opendt.traces.slicing import slice_trace
 
@@ -38,20 +38,28 @@ def select(trace: Trace, start_ms: int | None, stop_ms: int | None) -> Trace:
 
 
 def round_of(trace: Replayable, number: int) -> Replayable:
-    """The trace as it is sent in a round, counted from 0: rounds follow each other at whole hours.
+    """The trace as it is sent in a round, counted from 0: rounds follow each other at whole hours, without overlap.
 
     Tasks of round n > 0 are named ``<id>#n``; the topology is announced once.
     """
     if number == 0:
         return trace
     tasks, fragments, power = trace.workload.tasks, trace.workload.fragments, trace.power
-    times = tasks.submission_ms if power is None else np.concatenate([tasks.submission_ms, power.timestamp_ms])
-    if not len(times):
-        return trace
-    period_ms = -(-(int(times.max()) + 1 - int(times.min())) // _HOUR_MS) * _HOUR_MS
+    period_ms = _period_ms(trace)
     workload = _renamed(tasks, fragments, number, number * period_ms)
     shifted = None if power is None else PowerSeries(power.timestamp_ms + number * period_ms, power.power_w)
     return Shifted(workload, shifted, None)
+
+
+def _period_ms(trace: Replayable) -> int:
+    """Whole hours from the first event to the last one, the beginning of the last fragment included."""
+    tasks, power = trace.workload.tasks, trace.power
+    fragments, rows = grouped(tasks, trace.workload.fragments)
+    times = [tasks.submission_ms, begin_times(tasks, fragments, rows)]
+    times += [] if power is None else [power.timestamp_ms]
+    all_times = np.concatenate(times)
+    span_ms = int(all_times.max()) + 1 - int(all_times.min()) if len(all_times) else 1
+    return -(-span_ms // _HOUR_MS) * _HOUR_MS
 
 
 def _renamed(tasks: Tasks, fragments: Fragments, number: int, shift_ms: int) -> Workload:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import pairwise
 from operator import itemgetter
 
@@ -28,49 +28,13 @@ from opendt.settings import WindowSettings
 from opendt.units import iso
 from opendt.windows.assembly import Row, estimate_fragments, fragments_of, join_rows, power_of, tasks_of
 from opendt.windows.batch import WindowBatch
+from opendt.windows.buffer import Buffer, Incoming, incoming_of
 from opendt.windows.completeness import OpenTasks
 from opendt.windows.ledger import NEVER, Ledger
-from opendt.windows.sequences import NOTHING, Sequences
+from opendt.windows.sequences import Sequences
 from opendt.windows.watermark import Watermark
 
 _KINDS = {TaskHead: "task", FragmentChunk: "fragments", FragmentRow: "fragments", PowerReading: "power"}
-
-
-@dataclass(slots=True)
-class Incoming:
-    """A message as read: its place, its replay and that replay's mark before it, its records and raw value.
-
-    ``records`` all belong to the window of the first.
-    """
-
-    partition: Partition
-    offset: int
-    replay: str | None
-    before: tuple[int, int]
-    records: tuple[Record, ...]
-    value: bytes
-
-
-@dataclass(slots=True)
-class _Buffer:
-    """What has come for one window."""
-
-    heads: list[tuple[int, int, Partition, int, TaskHead, Incoming]] = field(default_factory=list)
-    chunks: list[tuple[int, int, int, FragmentChunk, Sequence[Incoming | Row]]] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
-    power: list[tuple[int, float, Incoming]] = field(default_factory=list)
-
-    @property
-    def size(self) -> int:
-        """Number of records."""
-        return len(self.heads) + len(self.chunks) + len(self.rows) + len(self.power)
-
-    def origins(self) -> list[Incoming | Row]:
-        """Where the records were read, each message once."""
-        found: dict[tuple[Partition, int], Incoming | Row] = {(row[4], row[5]): row for row in self.rows}
-        messages = [row[-1] for row in (*self.heads, *self.power)] + [origins[0] for *_, origins in self.chunks]
-        found |= {(m.partition, m.offset): m for m in messages if isinstance(m, Incoming)}
-        return list(found.values())
 
 
 class Windower:
@@ -114,7 +78,7 @@ class Windower:
         self.ledger = Ledger([*partitions, *others], same)
         self.sequences = Sequences(position.sequences if position else None)
         self._tasks = OpenTasks(position.open_tasks if position else None)
-        self._buffers: dict[int, _Buffer] = {}
+        self._buffers: dict[int, Buffer] = {}
         self._topologies: list[tuple[int, TopologyChange]] = []
         self._late: list[LateRecord] = []
         self._dead: list[DeadLetter] = []
@@ -176,7 +140,7 @@ class Windower:
         self._longest_row_ms = max(self._longest_row_ms, duration_ms)
         self.watermark.advance(incoming.partition, time_ms + duration_ms - self._longest_row_ms)
         self._hold(incoming, window_ms)
-        rows = self._buffers.setdefault(window_ms, _Buffer()).rows
+        rows = self._buffers.setdefault(window_ms, Buffer()).rows
         rows.append((*row, incoming.partition, incoming.offset, incoming.value))
 
     def add_rows(self, replay: str, rows: Sequence[Row], before: Sequence[tuple[int, int]]) -> None:
@@ -202,7 +166,7 @@ class Windower:
                 while stop < len(rows) and windows[stop] == window_ms:
                     stop += 1
                 run = rows[start:stop]
-                self._buffers.setdefault(window_ms, _Buffer()).rows += run
+                self._buffers.setdefault(window_ms, Buffer()).rows += run
                 size, until = sum(len(row[6]) for row in run), run[-1][5] + 1
                 self.ledger.hold(partition, run[0][5], window_ms, replay, before[start], size, until)
             start = stop
@@ -236,7 +200,7 @@ class Windower:
         else:
             self.watermark.advance(incoming.partition, time_ms)
         self._hold(incoming, window_ms)
-        self._store(incoming, self._buffers.setdefault(window_ms, _Buffer()), window_ms)
+        self._store(incoming, self._buffers.setdefault(window_ms, Buffer()), window_ms)
 
     def _late_record(self, incoming: Incoming, record: TaskHead | FragmentChunk | FragmentRow | PowerReading) -> bool:
         """Note a late record; whether it is to be handed out all the same."""
@@ -247,7 +211,7 @@ class Windower:
             self.ledger.dealt_with(incoming.partition, incoming.offset)
         return self._policy == "reopen"
 
-    def _store(self, incoming: Incoming, buffer: _Buffer, window_ms: int) -> None:
+    def _store(self, incoming: Incoming, buffer: Buffer, window_ms: int) -> None:
         for record in incoming.records:
             if isinstance(record, FragmentChunk):
                 buffer.chunks.append((record.time_ms, record.task_id, record.first, record, (incoming,)))
@@ -293,14 +257,14 @@ class Windower:
                 wrong = early if sum(size[w] for w in early) <= sum(size[w] for w in late) else late
                 for window_ms in wrong:
                     for origin in self._buffers.pop(window_ms).origins():
-                        self.reject(_incoming(origin), "event time is absurdly far from that of the other records")
+                        self.reject(incoming_of(origin), "event time is absurdly far from that of the other records")
                     self.ledger.discard(window_ms)
                 return True
         return False
 
     def _close(self, start_ms: int, *, last: bool) -> WindowBatch:
         end_ms = start_ms + self._length_ms
-        buffer = self._buffers.pop(start_ms, None) or _Buffer()
+        buffer = self._buffers.pop(start_ms, None) or Buffer()
         workload = self._workload(buffer, end_ms, last=last)
         self._open_ms = end_ms
         self.finished = last
@@ -325,7 +289,7 @@ class Windower:
         self._duplicates = self._ignored = self._tasks.filled = 0
         return batch
 
-    def _workload(self, buffer: _Buffer, end_ms: int, *, last: bool) -> Workload:
+    def _workload(self, buffer: Buffer, end_ms: int, *, last: bool) -> Workload:
         joined = join_rows(buffer.rows)
         buffer.chunks += [(chunk.time_ms, chunk.task_id, -1, chunk, rows) for chunk, rows in joined]
         buffer.heads.sort(key=itemgetter(0, 1, 2, 3))
@@ -340,18 +304,15 @@ class Windower:
             chunks += pieces
             if reason:
                 for origin in origins:
-                    self.reject(_incoming(origin), reason)
+                    self.reject(incoming_of(origin), reason)
         chunks += self._tasks.close(end_ms, last=last)
         return Workload(tasks_of([row[4] for row in buffer.heads]), fragments_of(chunks))
 
     def _take_topology(self, window_ms: int) -> Topology | None:
         due = [change for at, change in self._topologies if at <= window_ms]
         self._topologies = [(at, change) for at, change in self._topologies if at > window_ms]
-        return (
-            sorted(due, key=lambda change: NEVER if change.time_ms is None else change.time_ms)[-1].topology
-            if due
-            else None
-        )
+        due.sort(key=lambda change: NEVER if change.time_ms is None else change.time_ms)
+        return due[-1].topology if due else None
 
     def _position(self, *, last: bool) -> StreamPosition:
         return StreamPosition(
@@ -363,9 +324,3 @@ class Windower:
             open_tasks=self._tasks.snapshot(),
             ended=last,
         )
-
-
-def _incoming(origin: Incoming | Row) -> Incoming:
-    if isinstance(origin, Incoming):
-        return origin
-    return Incoming(origin[4], origin[5], None, NOTHING, (), origin[6])

@@ -17,7 +17,8 @@ from opendt.models.messages import (
 )
 from opendt.settings import WindowSettings
 from opendt.windows.batch import WindowBatch
-from opendt.windows.windower import Incoming, Windower
+from opendt.windows.buffer import Incoming
+from opendt.windows.windower import Windower
 
 A, B, POWER, TOPOLOGY = ("work", 0), ("work", 1), ("power", 0), ("topology", 0)
 S = 1000

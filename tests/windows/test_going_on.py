@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from opendt.models.messages import EndOfStream, Heartbeat, PowerReading, StreamPosition
 from opendt.settings import WindowSettings
-from opendt.windows.windower import Incoming, Windower
+from opendt.windows.buffer import Incoming
+from opendt.windows.windower import Windower
 
 P = [("power", 0), ("power", 1)]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from opendt.stream.codec import MAX_TIME_MS
 from opendt.stream.envelope import BadRecord
+from opendt.stream.fields import MAX_TIME_MS
 from opendt.units import datetime_to_ms, ms_to_datetime
 
 

@@ -18,9 +18,9 @@ import orjson
 from opendt.models.messages import MAX_FRAGMENTS, FragmentRow, Partition, Record, TaskHead
 from opendt.settings import StreamSettings
 from opendt.stream import codec
-from opendt.stream.codec import MAX_COUNT, MAX_DURATION_MS, MAX_NUMBER, integer, number, parse_object
 from opendt.stream.envelope import FRAGMENTS as FRAGMENTS_HEADER
 from opendt.stream.envelope import ORDER, BadRecord, Envelope
+from opendt.stream.fields import MAX_COUNT, MAX_DURATION_MS, MAX_NUMBER, integer, number, parse_object
 from opendt.stream.layouts import iso_times
 from opendt.stream.layouts.opendt_v1 import json_numbers, read_id, read_order
 from opendt.stream.layouts.planned import PlannedLayout

@@ -27,18 +27,9 @@ from opendt.models.messages import (
 )
 from opendt.models.topology import Topology
 from opendt.settings import StreamSettings
-from opendt.stream.codec import (
-    MAX_COUNT,
-    MAX_DURATION_MS,
-    MAX_NUMBER,
-    decode_object,
-    integer,
-    number,
-    parse_object,
-    read_end,
-    read_topology,
-)
+from opendt.stream.codec import decode_object, read_end, read_topology
 from opendt.stream.envelope import END, ORDER, BadRecord, Envelope
+from opendt.stream.fields import MAX_COUNT, MAX_DURATION_MS, MAX_NUMBER, integer, number, parse_object
 from opendt.stream.layouts import iso_times
 from opendt.stream.layouts.planned import PlannedLayout
 from opendt.stream.schedule import (
