@@ -14,7 +14,8 @@ from opendt.settings import Settings, load_settings
 
 # What people fill in comes first in a form; what they rarely touch, last.
 FIRST = ("trace", "run_id", "speed", "engine", "calibration", "optimize", "window_length_s", "topology", "max_windows",
-         "strategy", "budget", "keep_days", "out", "port")  # fmt: skip
+         "strategy", "budget", "days", "heldout_h", "method", "trials", "publish", "keep_days", "out",
+         "port")  # fmt: skip
 LAST = ("replay_id", "kafka", "datacenter", "lake", "config", "overrides")
 
 
@@ -187,6 +188,47 @@ class ServeApiParameters(Parameters):
 
     def _named(self) -> dict[str, Any]:
         return super()._named() | {"api.port": self.port or None}
+
+
+class CalibrateParameters(StreamParameters):
+    """Search the power model's parameters on the last days of a run."""
+
+    days: float = Field(7.0, gt=0, le=366, title="History [days]", description="Days of trace time to learn from.")
+    heldout_h: float = Field(
+        24.0,
+        gt=0,
+        le=24 * 31,
+        title="Held out [h]",
+        description="Last hours, kept aside to compare with the model in force.",
+    )
+    method: Literal["bayesian", "random", "grid"] = Field(
+        "bayesian", title="Method", description="How parameters to try are chosen."
+    )
+    trials: int = Field(
+        0, ge=0, le=100_000, title="Trials", description="Parameter sets to try; 0 for the number configured."
+    )
+    publish: bool = Field(
+        True, title="Publish", description="Put the result in force and tell the twin, if it is better beyond noise."
+    )
+    least_gain_points: float = Field(
+        0.05, ge=0, le=100, title="Least gain [points]", description="Smallest gain in MAPE that is worth a change."
+    )
+    of_run: str = Field(
+        "", title="Run to learn from", pattern=RUN_ID_PATTERN, description="Empty for the datacenter's latest run."
+    )
+
+    def _named(self) -> dict[str, Any]:
+        return super()._named() | {"calibration.trials": self.trials or None}
+
+
+class NightlyParameters(CalibrateParameters):
+    """Calibrate, compare, publish or keep, report, tidy."""
+
+    once_per_h: float = Field(
+        12.0, ge=0, le=24 * 31, title="Once per [h]",
+        description="Do nothing if a night completed within so many hours, so that missed ones are caught up once.",
+    )  # fmt: skip
+    out: str = Field("", title="Folder", description="Where to write the report; empty for artifacts/reports.")
 
 
 def _chosen(value: str) -> str | None:
