@@ -1,14 +1,23 @@
 """OpenDT's protocol: evenly spaced values, lowest MAPE over the last hour wins and holds in the next."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import orjson
 import pytest
 
+from opendt.calibration.evaluate import hourly, walk_forward
 from opendt.calibration.grid import GridCalibrator
+from opendt.calibration.recorded import simulated_trace
+from opendt.calibration.search import take_samples
 from opendt.errors import ConfigError, TerminalError
-from opendt.metrics import mape_pct
-from opendt.power.pricing import price
-from opendt.settings import CalibrationSettings
+from opendt.metrics import align, mape_of_means_pct, mape_pct
+from opendt.power.pricing import group_models, price
+from opendt.settings import CalibrationSettings, load_settings
+
+SURF = Path(os.environ.get("OPENDT_SHARED", Path(__file__).parents[3] / "shared")) / "traces" / "surf"
+needs_surf = pytest.mark.skipif(not SURF.exists(), reason=f"the SURF trace is not in {SURF}")
 
 
 def test_values_are_evenly_spaced_and_rounded_as_in_opendt(world):
@@ -75,3 +84,37 @@ def test_defaults_of_the_settings_are_the_published_protocol():
     settings = CalibrationSettings()
     assert (settings.grid_min, settings.grid_max, settings.grid_points) == (3.0, 9.0, 10)
     assert settings.history_windows == 1
+
+
+def published_protocol(hours, models, values):
+    """OpenDT's calibrator, step by step: both series interpolated to full minutes, MAPE over the last hour.
+
+    Returns what the simulator would have predicted: watts, each hour with the exponent found in the one before.
+    """
+    chosen, watts = None, []
+    for _, occupancy, readings in hours:
+        at = np.asarray(occupancy.timestamp_ms, np.float64)
+        curves = {
+            v: price(occupancy, [m.model_copy(update={"calibrationFactor": v}) for m in topology]) for v in values
+        }
+        given = price(occupancy, topology)
+        watts.append(given if chosen is None else curves[chosen])
+        minutes = np.arange(max(at[0], readings.timestamp_ms[0]), min(at[-1], readings.timestamp_ms[-1]), 60_000)
+        real = np.interp(minutes, readings.timestamp_ms, readings.power_w)
+        errors = {v: np.mean(np.abs(real - np.interp(minutes, at, w)) / real) for v, w in curves.items()}
+        chosen = min(errors, key=errors.get)
+    return np.concatenate(watts)
+
+
+@needs_surf
+def test_surf_result_is_that_of_the_published_protocol():
+    trace, occupancy = simulated_trace(SURF, load_settings(environment={}))
+    occupancy = take_samples(occupancy, np.asarray(occupancy.timestamp_ms) <= trace.power.timestamp_ms[-1])
+    hours = [hour for hour in hourly(occupancy, trace.power) if len(hour[2])]
+    ours = walk_forward(GridCalibrator(trace.topology), hours)
+    models = group_models(trace.topology, occupancy.groups)
+    values = [float(v) for v in np.round(np.linspace(3, 9, 10), 2)]
+    theirs = published_protocol(hours, models, values)
+    measured = align(trace.power, ours.timestamp_ms, 600_000)
+    for score in (mape_pct, lambda p, m: mape_of_means_pct(ours.timestamp_ms, p, m, 300_000)):
+        assert score(ours.power_w, measured) == pytest.approx(score(theirs, measured), abs=0.3)
