@@ -94,10 +94,9 @@ def published_protocol(hours, models, values):
     chosen, watts = None, []
     for _, occupancy, readings in hours:
         at = np.asarray(occupancy.timestamp_ms, np.float64)
-        curves = {
-            v: price(occupancy, [m.model_copy(update={"calibrationFactor": v}) for m in topology]) for v in values
-        }
-        given = price(occupancy, topology)
+        given = price(occupancy, models)
+        variants = {v: [m.model_copy(update={"calibrationFactor": v}) for m in models] for v in values}
+        curves = {v: price(occupancy, variant) for v, variant in variants.items()}
         watts.append(given if chosen is None else curves[chosen])
         minutes = np.arange(max(at[0], readings.timestamp_ms[0]), min(at[-1], readings.timestamp_ms[-1]), 60_000)
         real = np.interp(minutes, readings.timestamp_ms, readings.power_w)
