@@ -50,8 +50,11 @@ def workload(*tasks: dict[str, Any]) -> Workload:
     return Workload(with_fragment_facts(made, fragments), fragments)
 
 
-def cut(whole: Workload, edges: list[int]) -> list[Workload]:
-    """What arrives in each window when a task comes with its first fragment and each fragment when it would begin."""
+def cut(whole: Workload, edges: list[int], *, at_once: bool = False) -> list[Workload]:
+    """What arrives in each window when a task comes at its submission and each fragment when it would begin.
+
+    With ``at_once`` all fragments come with their task.
+    """
     tasks, fragments = whole.tasks, whole.fragments
     order = np.argsort(fragments.task_id, kind="stable")
     grouped = fragments.take(order)
@@ -60,7 +63,7 @@ def cut(whole: Workload, edges: list[int]) -> list[Workload]:
     clock: dict[int, int] = {}
     for i, task in enumerate(grouped.task_id.tolist()):
         begin[i] = clock.get(task, int(tasks.submission_ms[rank[task]]))
-        clock[task] = begin[i] + int(grouped.duration_ms[i])
+        clock[task] = begin[i] + (0 if at_once else int(grouped.duration_ms[i]))
     low = [-(2**62), *edges]
     high = [*edges, 2**62]
     return [

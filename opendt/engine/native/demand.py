@@ -21,20 +21,23 @@ def mark(hosts: Any, s: Any, dirty: Any, h: Any) -> Any:
 
 
 @inlined
-def add_demand(hosts: Any, h: Any, change: Any) -> None:
-    """Add to the sum of the demands of a host's tasks, in double-double arithmetic.
+def add_demand(hosts: Any, h: Any, before: Any, after: Any) -> None:
+    """Replace a task's demand in the sum of its host, in double-double arithmetic.
 
-    A plain running sum drifts (and can end below zero when the host is empty); summing anew costs a walk over all
-    tasks of the host at every change.
+    A plain running sum drifts, and an emptied host would seem to ask for something; summing anew costs a walk over
+    all tasks of the host at every change. Here what is added comes off again without a trace.
 
     References: [1] T. J. Dekker, "A floating-point technique for extending the available precision", 1971,
     doi:10.1007/BF01397083.
     """
     host = hosts[h]
+    change = after - before
+    back = after - change
+    lost = (after - (change + back)) + (back - before)
     high = host.wanted_mhz
     total = high + change
     part = total - high
-    low = host.wanted_low + ((high - (total - part)) + (change - part))
+    low = host.wanted_low + (((high - (total - part)) + (change - part)) + lost)
     host.wanted_mhz = total + low
     host.wanted_low = low - (host.wanted_mhz - total)
 
@@ -47,7 +50,7 @@ def change_demand(clock: Any, hosts: Any, tasks: Any, slot: Any, usage: Any) -> 
         count_task(tasks, hosts, slot, clock[NOW])
         task.counted_demand = usage
         task.supply_mhz = usage
-    add_demand(hosts, task.host, usage - task.demand_mhz)
+    add_demand(hosts, task.host, task.demand_mhz, usage)
     task.demand_mhz = usage
 
 

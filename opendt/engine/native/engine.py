@@ -99,11 +99,7 @@ class NativeEngine:
         """The state under another topology; see ``topology_change.change_topology``."""
         own = _own(state)
         if isinstance(own, ExactState):
-            raise EngineError(
-                "the topology cannot change during a run that follows OpenDC step by step. Run without exact=True, or "
-                "start a new run with the new topology.",
-                engine=self.name, reason="topology change",
-            )  # fmt: skip
+            return exact.with_topology(own, topology)
         return change_topology(own, topology)
 
     def state_from_bytes(self, data: bytes) -> State:

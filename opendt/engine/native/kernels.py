@@ -130,7 +130,7 @@ def complete(clock: Any, hosts: Any, tasks: Any, tree: Any, s: Any, trace: Any, 
     """
     now = clock[NOW]
     h = tasks[slot].host
-    add_demand(hosts, h, -tasks[slot].demand_mhz)
+    add_demand(hosts, h, tasks[slot].demand_mhz, 0.0)
     before = tasks[slot].previous
     after = tasks[slot].next
     if before >= 0:

@@ -72,6 +72,23 @@ def site_of(topology: Topology) -> Site:
     )
 
 
+HostKey = tuple[str, str, int, int]
+
+
+def host_keys(topology: Topology) -> list[HostKey]:
+    """What identifies each host across topologies: cluster name, type name, number of the type among its namesakes in
+    the cluster, number of the host in the type."""
+    site = site_of(topology)
+    keys: list[HostKey] = []
+    for c, cluster in enumerate(topology.clusters):
+        seen: dict[str, int] = {}
+        for host in cluster.hosts:
+            namesake = seen.get(host.name, 0)
+            seen[host.name] = namesake + 1
+            keys += [(site.cluster_names[c], host.name, namesake, n) for n in range(host.count)]
+    return keys
+
+
 def curves_of(topology: Topology) -> tuple[Any, Any, Any]:
     """Power curves of every group, for ``watts``."""
     return curve_arrays([h.cpuPowerModel for c in topology.clusters for h in c.hosts])

@@ -15,22 +15,6 @@ from opendt.engine.native.watts import price_hosts
 from opendt.errors import TopologyError
 from opendt.models.topology import Topology
 
-HostKey = tuple[str, str, int, int]
-
-
-def host_keys(topology: Topology) -> list[HostKey]:
-    """What identifies each host across topologies: cluster name, type name, number of the type among its namesakes in
-    the cluster, number of the host in the type."""
-    site = layout.site_of(topology)
-    keys: list[HostKey] = []
-    for c, cluster in enumerate(topology.clusters):
-        seen: dict[str, int] = {}
-        for host in cluster.hosts:
-            namesake = seen.get(host.name, 0)
-            seen[host.name] = namesake + 1
-            keys += [(site.cluster_names[c], host.name, namesake, n) for n in range(host.count)]
-    return keys
-
 
 def change_topology(state: NativeState, topology: Topology) -> NativeState:
     """The state under ``topology``, from its current time on.
@@ -51,7 +35,7 @@ def change_topology(state: NativeState, topology: Topology) -> NativeState:
     old_keys = _known_keys(state, old)
     site = layout.site_of(topology)
     new = layout.new_hosts(topology, site)
-    place = _match(old_keys, host_keys(topology), old, new)
+    place = _match(old_keys, layout.host_keys(topology), old, new)
     drained = np.flatnonzero((place < 0) & (old["instances"] > 0))
     group_map = _group_map(state.topology, topology)
     _keep_dynamics(old, new, place, now)
@@ -101,15 +85,15 @@ def drop_empty_hosts(state: NativeState) -> NativeState:
     return change_topology(state, state.topology)
 
 
-def _known_keys(state: NativeState, hosts: Any) -> list[HostKey]:
+def _known_keys(state: NativeState, hosts: Any) -> list[layout.HostKey]:
     """Keys of the state's hosts; a draining one has a number no host of the topology has."""
-    keys = host_keys(state.topology)
+    keys = layout.host_keys(state.topology)
     for number in range(len(keys), len(hosts)):
         keys.append(("", "", 0, -1 - number))
     return keys
 
 
-def _match(old_keys: list[HostKey], new_keys: list[HostKey], old: Any, new: Any) -> Any:
+def _match(old_keys: list[layout.HostKey], new_keys: list[layout.HostKey], old: Any, new: Any) -> Any:
     """Position of every old host among the new ones, -1 for those that are gone."""
     where = {key: h for h, key in enumerate(new_keys)}
     return np.array([where.get(key, -1) for key in old_keys], np.int64)
@@ -159,7 +143,7 @@ def _group_map(old: Topology, new: Topology) -> Any:
 
     def names(topology: Topology) -> list[tuple[str, str, int]]:
         found: list[tuple[str, str, int]] = []
-        for key in host_keys(topology):
+        for key in layout.host_keys(topology):
             if not found or found[-1] != key[:3]:
                 found.append(key[:3])
         return found

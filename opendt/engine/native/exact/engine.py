@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from opendt.engine.base import EngineOptions, Occupancy, SimulationResult
 from opendt.engine.native.exact import graph, results
 from opendt.engine.native.exact.occupancy import Occupied
 from opendt.engine.native.exact.service import Task
+from opendt.engine.native.exact.topology_change import change_world, drop_empty
 from opendt.engine.native.exact.world import World
 from opendt.engine.native.layout import LONGEST_MS, Site, site_of
 from opendt.errors import EngineError
@@ -98,6 +99,8 @@ def advance(state: ExactState, arrived: Workload, until_ms: int | None) -> tuple
     else:
         world = graph.copied(state.world)
         world.forget_end()
+        world.flow.now = _elapsed(state)
+        drop_empty(world)
     before = _totals(world, _elapsed(state))
     counts = world.service.counts()
     _add_work(world, arrived, state)
@@ -111,6 +114,16 @@ def advance(state: ExactState, arrived: Workload, until_ms: int | None) -> tuple
     result = _result(world, site, state, before, after, counts)
     made = ExactState(state.topology, state.options, state.carbon, origin_ms, origin_ms + end, world)
     return made, result
+
+
+def with_topology(state: ExactState, topology: Topology) -> ExactState:
+    """The state under another topology, from its current time on."""
+    if state.world is None:
+        return replace(state, topology=topology)
+    world = graph.copied(state.world)
+    world.forget_end()
+    change_world(world, state.topology, topology, _elapsed(state))
+    return replace(state, topology=topology, world=world)
 
 
 def _elapsed(state: ExactState) -> int:

@@ -233,6 +233,15 @@ class Processor(Node, Supplier, Consumer):
             return supply / (self.consumers or 1)
         return supply
 
+    def change(self, capacity: float, model: PowerModel) -> None:
+        """Be another processor from now on."""
+        now = self.flow.now
+        self.count(now)
+        self.remember(now)
+        self.capacity, self.inverse, self.model = capacity, 1 / capacity, model
+        self.wanted_w = watts(model, min(self.demand / capacity, 1.0))
+        self.invalidate()
+
     def remember(self, now: int) -> None:
         """Note the utilisation since the last change."""
         dt, self.past_from = now - self.past_from, now

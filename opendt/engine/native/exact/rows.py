@@ -8,7 +8,7 @@ import numpy as np
 
 from opendt.engine.base import EngineOptions
 from opendt.engine.native.exact.occupancy import Occupied, occupied
-from opendt.engine.native.exact.service import UP, Host, Task
+from opendt.engine.native.exact.service import DOWN, Host, Task
 from opendt.engine.native.exact.workload import CPU, GPU, Meter
 from opendt.engine.native.tables import EMBODIED_G_PER_MS
 
@@ -63,7 +63,7 @@ class Recorder:
         if self.knots:
             self.occupancy.append(occupied(world.hosts, self.knots, self.sampled_ms, now))
         self.sampled_ms = now
-        up = sum(host.state == UP for host in world.hosts)
+        up = sum(host.state != DOWN for host in world.hosts)
         self.service.append(
             (now, up, len(world.hosts) - up, service.submitted, len(service.waiting), service.active,
              service.completed_tasks, service.terminated_tasks)

@@ -124,10 +124,16 @@ class MemorizingScheduler:
     def __init__(self, hosts: list[Host], policy: Policy) -> None:
         self.filters = [(int(kind), float(value)) for kind, value in policy.filters]
         self.lists: list[list[Host]] = [[] for _ in range(self.LISTS)]
-        self.lists[0] = list(hosts)
-        for index, host in enumerate(hosts):
-            host.list_number, host.list_index = 0, index
         self.lowest = 0
+        self.set_hosts(hosts)
+
+    def set_hosts(self, hosts: list[Host]) -> None:
+        """File every host under its number of tasks, in order."""
+        self.lists = [[] for _ in range(self.LISTS)]
+        for host in hosts:
+            host.list_number, host.list_index = host.instances, len(self.lists[host.instances])
+            self.lists[host.instances].append(host)
+        self.lowest = min((host.instances for host in hosts), default=0)
 
     def select(self, waiting: list[Task]) -> Choice:
         """The first waiting task that fits somewhere, or that has been passed over too often."""

@@ -10,7 +10,7 @@ from opendt.engine.native.exact.power import Processor, Psu
 from opendt.engine.native.exact.workload import Execution, Fragment
 from opendt.models.topology import DEFAULT_POWER_MODEL, DistributionPolicy, HostType
 
-UP, DOWN = "UP", "ERROR"
+UP, DOWN, DRAINING = "UP", "ERROR", "DRAINING"
 QUANTUM_MS = 1000
 Event = tuple[int, str, str, int, str | None, int]  # task id, name, event, time, host, cluster
 
@@ -83,10 +83,10 @@ class Host:
     def count_uptime(self, now: int) -> None:
         """Count time up or down, also of the tasks here."""
         dt, self.reported_ms = now - self.reported_ms, now
-        if self.state == UP:
-            self.up_ms += dt
-        else:
+        if self.state == DOWN:
             self.down_ms += dt
+        else:
+            self.up_ms += dt
         for task in self.running:
             task.count_uptime(now)
 

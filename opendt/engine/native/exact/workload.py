@@ -94,6 +94,11 @@ class Execution(Node, Consumer):
         for meter in self.meters.values():
             meter.count(dt)
 
+    def change_capacity(self, capacity: float, now: int) -> None:
+        """Count with another capacity of the host from now on."""
+        self.count(now)
+        self.meters[CPU].capacity, self.meters[CPU].inverse = capacity, 1.0 / capacity
+
     def _finished(self, kind: int, dt: int) -> float:
         return self.supplied[kind] * dt if self.perfect else float(dt)
 

@@ -12,7 +12,7 @@ from opendt.engine.native.exact.flow import CYCLE, FAULT, PAUSE, SUBMIT, TICK, W
 from opendt.engine.native.exact.power import CarbonModel, Source
 from opendt.engine.native.exact.rows import Recorder
 from opendt.engine.native.exact.scheduler import MemorizingTimeshift, TimeshiftScheduler, new_scheduler
-from opendt.engine.native.exact.service import UP, Host, Service, Task
+from opendt.engine.native.exact.service import DOWN, Host, Service, Task
 from opendt.engine.native.exact.stopper import Stopper
 from opendt.engine.native.layout import Site
 from opendt.errors import EngineError
@@ -25,8 +25,8 @@ class World:
     """Everything that changes while simulating. Times are ms since the first submission."""
 
     __slots__ = (
-        "agenda", "batteries", "carbon", "close_number", "closed_at", "failures", "flow", "hosts", "interval_ms",
-        "pending", "recorder", "service", "sources", "started", "stopper", "submit_number", "tick",
+        "agenda", "batteries", "carbon", "close_number", "closed_at", "failures", "flow", "grids", "hosts",
+        "interval_ms", "pending", "recorder", "service", "sources", "started", "stopper", "submit_number", "tick",
     )  # fmt: skip
 
     def __init__(
@@ -40,6 +40,7 @@ class World:
         self.agenda = Agenda()
         self.flow = Flow(self.agenda)
         self.hosts: list[Host] = []
+        self.grids: list[Distributor] = []
         self.sources: list[Source] = []
         self.batteries: list[Battery | None] = []
         self.carbon: CarbonModel | None = None
@@ -70,6 +71,7 @@ class World:
         source = Source(flow)
         self.sources.append(source)
         grid = Distributor(flow)
+        self.grids.append(grid)
         if carbon[0]:
             self.carbon = CarbonModel(flow, carbon[0], carbon[1], origin_ms)
             self.carbon.tell(source)
@@ -198,7 +200,7 @@ class World:
         service = self.service
         if service.open_end or service.active or self.pending or service.cycle_pending:
             return
-        if not (service.waiting or service.blocked) or any(host.state != UP for host in self.hosts):
+        if not (service.waiting or service.blocked) or any(host.state == DOWN for host in self.hosts):
             return
         if self.carbon is not None and self.carbon.at + 1 < len(self.carbon.starts):
             return
