@@ -12,9 +12,9 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 from prefect.types import SecretDict
 from pydantic import SecretStr
 
+from flows.events import DRIFT_EVENT
 from opendt.settings import PrefectSettings
 
-DRIFT_EVENT = "opendt.drift"
 ZOMBIES = "opendt: mark crashed runs"
 FAILURE = "opendt: call webhook when a run fails"
 DRIFT = "opendt: call webhook on drift"

@@ -8,6 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from prefect.context import FlowRunContext
+from prefect.events import emit_event
+
+from flows.events import DRIFT_EVENT
 from flows.progress import Progress
 from flows.runtime import say
 from opendt.errors import OpenDTError, TransientError
@@ -15,6 +19,7 @@ from opendt.models.messages import StreamPosition
 from opendt.settings import PrefectSettings
 from opendt.twin.session import TwinSession
 from opendt.twin.totals import WindowSummary
+from opendt.units import iso
 from opendt.windows.batch import WindowBatch
 from tasks.policy import delays_s, tuned
 from tasks.simulate import simulate_window
@@ -57,6 +62,7 @@ def follow(
     done: list[WindowSummary] = []
     delays = delays_s(settings.retries, settings.retry_delay_s)
     simulate = tuned(simulate_window, settings)
+    drifts = len(session.drifts)
     failures = 0
     while True:
         before = len(done)
@@ -66,6 +72,7 @@ def follow(
                     summary = simulate(session, batch, session.identity.run_id, batch.index)
                     done.append(summary)
                     progress.update(batch.index + 1, describe(summary))
+                    drifts = _announce(session, drifts)
                     if max_windows and len(done) >= max_windows:
                         break
             if sender is not None:
@@ -102,6 +109,23 @@ def _watching(stream: Stream, sender: Sender | None) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
+
+
+def _announce(session: TwinSession, known: int) -> int:
+    """Log each new drift and, in a flow run, emit the event that calls the webhook; returns how many are known."""
+    found = session.drifts
+    for drift in found[known:]:
+        text = (
+            f"The cluster {session.settings.datacenter} changed: its power is {drift.size_pct:+.1f} % off what it was, "
+            f"since {iso(drift.since_ms)}."
+        )
+        say("%s", text)
+        if FlowRunContext.get() is not None:
+            emit_event(
+                DRIFT_EVENT, {"prefect.resource.id": f"opendt.datacenter.{session.settings.datacenter}"},
+                payload={"text": text, **drift.to_dict()},
+            )  # fmt: skip
+    return len(found)
 
 
 def describe(window: WindowSummary) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import tempfile
 
-KEPT = {"OPENDT_SHARED"}
-FOREIGN = {"KAFKA_BOOTSTRAP_SERVERS", "OPENAI_API_KEY", "OPENAI_BASE_URL", "PREFECT_API_URL", "PREFECT_API_KEY"}
+FOREIGN = {
+    "KAFKA_BOOTSTRAP_SERVERS", "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENDT_DATACENTER", "OPENDT_DEBUG",
+    "PREFECT_API_URL", "PREFECT_API_KEY",
+}  # fmt: skip
 
+# Settings are OPENDT_<SECTION>__<FIELD>; what tests themselves ask for (OPENDT_SHARED, OPENDT_REQUIRE_...) has no "__".
 for _name in list(os.environ):
-    if _name in FOREIGN or (_name.startswith("OPENDT_") and _name not in KEPT):
+    if _name in FOREIGN or (_name.startswith("OPENDT_") and "__" in _name):
         del os.environ[_name]
 
 # Read when Prefect is imported, hence not a fixture.

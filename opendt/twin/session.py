@@ -13,6 +13,7 @@ import orjson
 
 from opendt import __version__
 from opendt.calibration.base import CalibrationOutcome, Prediction
+from opendt.calibration.drift import DriftEvent
 from opendt.calibration.factory import make_calibrator
 from opendt.engine.base import Engine, EngineOptions, EngineState, SimulationResult
 from opendt.errors import ConfigError, LakeError, OpenDTError, SessionRewoundError, TransientError
@@ -140,6 +141,11 @@ class TwinSession:
     def next_index(self) -> int:
         """Number of the first uncommitted window."""
         return self.memory.next_index
+
+    @property
+    def drifts(self) -> list[DriftEvent]:
+        """Changes of the cluster that calibration has found, oldest first; empty where the method looks for none."""
+        return list(getattr(self._calibrator, "drifts", ()))
 
     def process(self, batch: WindowBatch) -> WindowSummary:
         """Simulate, price and hand one window to the lake, then learn from it.

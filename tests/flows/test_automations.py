@@ -15,6 +15,7 @@ from prefect.events import emit_event
 from pydantic import SecretStr
 
 from flows import automations
+from flows.events import DRIFT_EVENT
 from opendt.settings import PrefectSettings
 
 
@@ -99,7 +100,7 @@ def test_failure_and_drift_call_the_webhook(client, webhook):
 
     with tags("opendt"):
         doomed(return_state=True)
-    emit_event(automations.DRIFT_EVENT, resource={"prefect.resource.id": "opendt.datacenter.dc"},
+    emit_event(DRIFT_EVENT, resource={"prefect.resource.id": "opendt.datacenter.dc"},
                payload={"text": "the cluster changed by +5.0 %"})  # fmt: skip
     until(lambda: len(received) >= 2)
     by_kind = {message["kind"]: message for message in received}

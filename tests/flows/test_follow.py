@@ -8,6 +8,7 @@ import pytest
 from flows import follow as module
 from flows.follow import describe, follow
 from flows.progress import Progress, listening
+from opendt.calibration.drift import DriftEvent
 from opendt.errors import BrokerUnavailableError, EngineError, StreamGapError
 from opendt.settings import PrefectSettings
 from opendt.twin.totals import WindowSummary
@@ -29,6 +30,8 @@ class Session:
         self.identity = SimpleNamespace(run_id="run-1")
         self.seen: list[int] = []
         self.position = None
+        self.settings = SimpleNamespace(datacenter="north")
+        self.drifts: list[DriftEvent] = []
 
     @property
     def next_index(self) -> int:
@@ -37,6 +40,8 @@ class Session:
     def process(self, batch):
         assert batch.index == self.next_index
         self.seen.append(batch.index)
+        if batch.index == 1:
+            self.drifts.append(DriftEvent(since_ms=0, found_ms=3_600_000, size_pct=5.0))
         return summary(batch.index)
 
 
@@ -136,3 +141,10 @@ def test_a_listener_hears_about_every_window():
         follow(Session(), Streams([0, 1]), progress(), SETTINGS)
     assert [(step.done, step.total) for step in heard] == [(1, 3), (2, 3)]
     assert heard[0].text == describe(summary(0)) == "window 0: 2 tasks running, 1.5 kWh, error 2.2 %"
+
+
+def test_a_drift_is_told_once_with_size_and_beginning(caplog):
+    with caplog.at_level("INFO", logger="opendt.flows"):
+        follow(Session(), Streams([0, 1, 2, 3]), progress(), SETTINGS)
+    (told,) = [record.getMessage() for record in caplog.records if "changed" in record.getMessage()]
+    assert told == "The cluster north changed: its power is +5.0 % off what it was, since 1970-01-01T00:00:00Z."

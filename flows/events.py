@@ -1,0 +1,3 @@
+"""Names of the events that our flows emit."""
+
+DRIFT_EVENT = "opendt.drift"
