@@ -49,7 +49,7 @@ export default defineConfig({
     emptyOutDir: true,
     target: "es2022",
     minify: "terser",
-    terserOptions: { compress: { passes: 3, pure_getters: true, keep_fargs: false, ecma: 2020 }, mangle: true },
+    terserOptions: { compress: { passes: 3, keep_fargs: false, ecma: 2020 }, mangle: true },
     modulePreload: { polyfill: false },
     assetsInlineLimit: 0,
     chunkSizeWarningLimit: 700,

@@ -104,12 +104,12 @@ function Form({ places: all }: { places: Place[] }) {
           const path = `${place.path}.${one.field}`;
           const value = values[path] ?? one.now;
           return (
-            <label class="slider" key={path}>
-              <span>{one.label}</span>
-              <output>{num(value, 0, one.unit)}{value === one.now ? "" : ` (now ${num(one.now, 0)})`}</output>
-              <input type="range" min={one.min} max={one.max} step={one.step} value={value}
+            <div class="slider" key={path}>
+              <label for={path}>{one.label}</label>
+              <output for={path}>{num(value, 0, one.unit)}{value === one.now ? "" : ` (now ${num(one.now, 0)})`}</output>
+              <input id={path} type="range" min={one.min} max={one.max} step={one.step} value={value}
                 onInput={(event) => change(path, Number(event.currentTarget.value), one.now)} />
-            </label>
+            </div>
           );
         })}
         <label class="field">Placement

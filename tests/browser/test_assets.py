@@ -1,0 +1,84 @@
+"""The built page: fresh, self-contained, of bounded size, licences beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import html.parser
+import json
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+WEB = ROOT / "web"
+STATIC = ROOT / "opendt/api/static"
+TOP_LEVEL = ("index.html", "package.json", "package-lock.json", "tsconfig.json", "vite.config.ts")
+MOST_BYTES = 625_000  # script, style and page; a fifth of that when compressed
+
+
+class Tags(html.parser.HTMLParser):
+    """Elements of a page with their attributes, and text inside scripts and styles."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.inline = ""
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        if self.tags and self.tags[-1][0] in {"script", "style"}:
+            self.inline += data.strip()
+
+
+def page() -> Tags:
+    tags = Tags()
+    tags.feed((STATIC / "index.html").read_text())
+    return tags
+
+
+def test_page_is_built_from_the_sources_in_the_repository():
+    names = [path.relative_to(WEB).as_posix() for path in (WEB / "src").rglob("*") if path.is_file()]
+    digest = hashlib.sha256()
+    for name in sorted([*names, *TOP_LEVEL]):
+        digest.update(name.encode() + b"\0" + (WEB / name).read_bytes() + b"\0")
+    built = json.loads((STATIC / "build.json").read_text())["sources_sha256"]
+    assert built == digest.hexdigest(), (
+        "the sources changed: run `npm ci && npm run build` in web/ and commit the result"
+    )
+
+
+def test_page_has_no_script_or_style_of_its_own_so_that_a_strict_policy_holds():
+    tags = page()
+    assert tags.inline == ""
+    assert not [attrs for _, attrs in tags.tags if any(name.startswith("on") or name == "style" for name in attrs)]
+
+
+def test_every_file_the_page_names_is_there():
+    named = [attrs.get("src") or attrs.get("href") for tag, attrs in page().tags if tag in {"script", "link"}]
+    assert len(named) == 3
+    assert all((STATIC / name).is_file() for name in named)
+
+
+def test_nothing_old_lies_around():
+    named = {Path(attrs.get("src") or attrs["href"]).name for tag, attrs in page().tags if tag in {"script", "link"}}
+    assert {path.name for path in (STATIC / "assets").iterdir()} == named
+
+
+def test_page_stays_small():
+    assert sum(path.stat().st_size for path in (STATIC / "assets").iterdir()) < MOST_BYTES
+
+
+def test_licences_of_what_is_bundled_stand_beside_the_page():
+    text = (STATIC / "LICENSES.txt").read_text()
+    bundled = json.loads((WEB / "package.json").read_text())["dependencies"]
+    for name, version in bundled.items():
+        assert f"{name} {version} (" in text
+    assert "Apache License" in text
+    assert "BSD 3-Clause" in text
+
+
+def test_lock_file_names_no_registry():
+    lock = json.loads((WEB / "package-lock.json").read_text())
+    assert lock["packages"]
+    assert not [name for name, about in lock["packages"].items() if "resolved" in about]
+    assert all("integrity" in about for name, about in lock["packages"].items() if name)
