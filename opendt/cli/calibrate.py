@@ -105,7 +105,7 @@ def _print(report: CalibrationReport) -> None:
     complete = sorted((t for t in report.trials if t.score_mape_pct is not None), key=lambda t: t.score_mape_pct or 0.0)
     if report.method != "online":
         names = list(found["parameters"])
-        rows = [[*(f"{t.parameters[n]:.4g}" for n in names), f"{t.score_mape_pct:.3f}"] for t in complete[:10]]
+        rows = [[*(_text(t.parameters[n]) for n in names), f"{t.score_mape_pct:.3f}"] for t in complete[:10]]
         show_rows([*names, "MAPE %"], rows)
     else:
         _print_curves(found["parameters"]["groups"])
@@ -115,6 +115,10 @@ def _print(report: CalibrationReport) -> None:
         console.print(f"{name}: OpenDC's closest curve is {model['modelType']}, {curve['loss_pct']:.2f} % off")
     word = "better, worth publishing" if found["publish"] else "not published"
     console.print(f"{word}: {found['reason']}")
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _print_curves(groups: dict[str, Any]) -> None:

@@ -145,6 +145,20 @@ def test_the_command_simulates_each_trial_where_needed(tmp_path):
     assert orjson.loads(result.stdout)["trials"] == 3
 
 
+def test_the_command_searches_choices_from_the_configuration_and_prints_a_table(tmp_path):
+    path = make_trace(tmp_path / "t", SyntheticOptions(days=0.5, hosts=10, seed=2)).path
+    config = tmp_path / "c.yaml"
+    config.write_text(
+        "calibration: {trials: 6, space: {cpuPowerModel.modelType: {values: [sqrt, linear]}, "
+        "cpuPowerModel.idlePower: [30, 70]}}"
+    )
+    arguments = ["calibrate", "--trace", str(path), "--method", "random", "--holdout", "4", "--config", str(config)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "6 trials, 0 failed" in result.stdout
+    assert "sqrt" in result.stdout
+
+
 def test_the_command_explains_ranges_it_cannot_read(tmp_path):
     result = CliRunner().invoke(app, ["calibrate", "--trace", str(tmp_path), "--parameter", "idlePower"])
     assert result.exit_code == 2
