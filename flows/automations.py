@@ -12,7 +12,7 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 from prefect.types import SecretDict
 from pydantic import SecretStr
 
-from flows.events import DRIFT_EVENT
+from flows.events import DRIFT_EVENT, TAG
 from opendt.settings import PrefectSettings
 
 ZOMBIES = "opendt: mark crashed runs"
@@ -21,17 +21,19 @@ DRIFT = "opendt: call webhook on drift"
 WEBHOOK = "opendt-webhook"
 
 _ENDED = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed", "Paused")}
+_OURS = ResourceSpecification({"prefect.resource.id": f"prefect.tag.{TAG}"})
 _FLOW_RUN = ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"})
 
 
 def zombies(after_s: float) -> AutomationCore:
-    """A flow run whose heartbeat stops without an end is marked as crashed after so many seconds."""
+    """A flow run of ours whose heartbeat stops without an end is marked as crashed after so many seconds."""
     return AutomationCore(
         name=ZOMBIES,
         description="A run that was killed together with whoever watched it would stay Running for ever.",
         trigger=EventTrigger(
             after={"prefect.flow-run.heartbeat"}, expect={"prefect.flow-run.heartbeat", *_ENDED}, match=_FLOW_RUN,
-            for_each={"prefect.resource.id"}, posture=Posture.Proactive, threshold=1, within=timedelta(seconds=after_s),
+            match_related=_OURS, for_each={"prefect.resource.id"}, posture=Posture.Proactive, threshold=1,
+            within=timedelta(seconds=after_s),
         ),
         actions=[
             ChangeFlowRunState(
@@ -49,8 +51,7 @@ def on_failure(webhook: UUID) -> AutomationCore:
         description="Runs with the tag opendt that end as Failed or Crashed.",
         trigger=EventTrigger(
             expect={"prefect.flow-run.Failed", "prefect.flow-run.Crashed"}, match=_FLOW_RUN,
-            match_related=ResourceSpecification({"prefect.resource.id": "prefect.tag.opendt"}),
-            posture=Posture.Reactive, threshold=1, within=timedelta(0),
+            match_related=_OURS, posture=Posture.Reactive, threshold=1, within=timedelta(0),
         ),
         actions=[CallWebhook(block_document_id=webhook, payload=_payload("run failed", "flow_run.state.message"))],
     )  # fmt: skip

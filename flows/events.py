@@ -1,3 +1,4 @@
-"""Names of the events that our flows emit."""
+"""Names that our flows and a Prefect server agree on."""
 
 DRIFT_EVENT = "opendt.drift"
+TAG = "opendt"  # carried by every run of ours; the server's automations look at no others

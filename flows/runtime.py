@@ -15,6 +15,7 @@ from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
+from flows.events import TAG
 from flows.parameters import Parameters, RunParameters
 from flows.server import reachable_api, require_api
 from opendt.errors import InputError
@@ -32,12 +33,13 @@ def run_flow(flow: Flow[[Any], R], params: Parameters, settings: PrefectSettings
     other. Without one the same function runs plainly: Prefect's own stand-in, a temporary server, would cost ten
     seconds per run and keep little of its history; the lake keeps it anyway.
     """
+    from prefect import tags
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     url = reachable_api(settings)
     if url is None:
         return flow.fn(params)
-    with temporary_settings({PREFECT_API_URL: url}):
+    with temporary_settings({PREFECT_API_URL: url}), tags(TAG):
         return flow(params)
 
 

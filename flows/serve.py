@@ -15,8 +15,10 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.flows import EntrypointType
 
+from flows.pools import IMAGE, job_template
 from opendt.errors import ConfigError
 from opendt.settings import Settings
+from tasks import environment
 
 if TYPE_CHECKING:
     from prefect.runner import Runner
@@ -79,6 +81,7 @@ def _deployment(
         schedules=[_schedule(s, settings) for s in entry.get("schedules", [])] or None,
         concurrency_limit=ConcurrencyLimitConfig(**limit) if isinstance(limit, dict) else limit,
         entrypoint_type=EntrypointType.MODULE_PATH, work_pool_name=work_pool,
+        job_variables={"env": dict(environment.DEFAULTS | environment.FORCED)} if work_pool else {},
     )  # fmt: skip
 
 
@@ -140,7 +143,13 @@ def _words(schedule: Any) -> str:
 
 
 def register(
-    settings: Settings, *, pool: str = WORK_POOL, pool_type: str = "process", parameters: Form | None = None
+    settings: Settings,
+    *,
+    pool: str = WORK_POOL,
+    pool_type: str = "process",
+    image: str = IMAGE,
+    environment: Mapping[str, str] | None = None,
+    parameters: Form | None = None,
 ) -> list[dict[str, Any]]:
     """Create the work pool where absent, apply every deployment to it, register the automations.
 
@@ -158,6 +167,7 @@ def register(
     from flows import automations
     from flows.server import require_api
 
+    template = job_template(pool_type, environment or {}, image)
     url = require_api(settings.prefect)
     with temporary_settings({PREFECT_API_URL: url}):
         automations.register(settings.prefect)
@@ -166,7 +176,7 @@ def register(
                 client.read_work_pool(pool)
             except ObjectNotFound:
                 try:
-                    client.create_work_pool(WorkPoolCreate(name=pool, type=pool_type))
+                    client.create_work_pool(WorkPoolCreate(name=pool, type=pool_type, base_job_template=template))
                 except ObjectAlreadyExists:
                     pass  # somebody else was quicker
         return [

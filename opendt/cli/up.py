@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -36,6 +37,7 @@ def deploy(
     pool_type: Annotated[
         str, typer.Option("--pool-type", help="Type of a new work pool: process, docker, kubernetes.")
     ] = "process",
+    image: Annotated[str, typer.Option("--image", help="Container image of a docker or kubernetes pool.")] = "opendt",
     as_json: JsonOption = False,
 ) -> None:
     """Register every deployment of deployments/prefect.yaml with a Prefect server and a work pool.
@@ -48,7 +50,9 @@ def deploy(
     from flows import serve
 
     form = {"*": {"config": str(config.resolve())}} if config else {}
-    rows = serve.register(settings, pool=pool, pool_type=pool_type, parameters=form)
+    rows = serve.register(
+        settings, pool=pool, pool_type=pool_type, image=image, environment=os.environ, parameters=form
+    )
     if as_json:
         print_json(rows)
         return

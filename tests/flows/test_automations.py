@@ -53,7 +53,7 @@ def test_a_run_killed_with_all_that_watched_it_is_marked_as_crashed(client, tmp_
     file = tmp_path / "pid"
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); from hello import HelloParameters, hello; "
-        "hello(HelloParameters(path=sys.argv[2], wait_s=600))"
+        "from prefect import tags\nwith tags('opendt'): hello(HelloParameters(path=sys.argv[2], wait_s=600))"
     )
     environment = os.environ | {"PREFECT_API_URL": prefect_server.url, "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
     process = subprocess.Popen(

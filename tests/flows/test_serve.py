@@ -9,6 +9,7 @@ from flows import serve
 from flows.parameters import Parameters
 from opendt.errors import ConfigError
 from opendt.settings import PrefectSettings, Settings
+from tasks import environment
 
 
 def served(**prefect):
@@ -67,6 +68,7 @@ def test_the_file_says_the_same_as_the_settings_for_people_who_use_prefects_own_
     defaults = PrefectSettings()
     for entry in data["deployments"]:
         assert entry["work_pool"]["name"] == serve.WORK_POOL
+        assert entry["work_pool"]["job_variables"]["env"] == environment.DEFAULTS | environment.FORCED
         for schedule in entry.get("schedules", []):
             assert schedule["timezone"] == defaults.timezone
             if schedule["slug"] == "nightly":
@@ -90,3 +92,4 @@ def test_deploying_registers_every_deployment_with_the_work_pool(client, prefect
         deployment = client.read_deployment_by_name(row["name"])
         assert deployment.work_pool_name == "test-pool"
         assert deployment.enforce_parameter_schema
+        assert deployment.job_variables["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30"
