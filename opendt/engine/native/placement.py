@@ -165,7 +165,7 @@ def raw_weight(hosts: Any, h: Any, kind: Any, factor: Any, cpu: Any, capacity: A
     if kind == WEIGH_CORES:
         return factor - hosts[h].reserved
     if kind == RESERVED_CORES:
-        return float(hosts[h].reserved)
+        return 1.0 - hosts[h].reserved
     return hosts[h].capacity_mhz - capacity / max(cpu, 1)
 
 

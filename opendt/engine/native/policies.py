@@ -88,7 +88,7 @@ def _prefab(name: str) -> Policy:
     if name == "TaskNumMemorizing":
         return Policy(BY_LISTS, 0, 1.0, 1, filters, _rows([]))
     if name in ("ProvisionedCpuGpuCores", "ProvisionedCpuGpuCoresInv"):
-        sign = 1.0 if name.endswith("Inv") else -1.0
+        sign = -1.0 if name.endswith("Inv") else 1.0  # of 1 - reserved
         filters = _rows([(FILTER_CORES, 1.0), (FILTER_MEMORY, RAM_RATIO), (FILTER_GPU, 1.0)])
         return Policy(BY_WEIGHERS, 0, 1.0, 1, filters, _rows([(RESERVED_CORES, sign), (RESERVED_GPU_CORES, sign)]))
     names = [*_SCORED, "Random", "TaskNumMemorizing", "ProvisionedCpuGpuCores", "ProvisionedCpuGpuCoresInv"]

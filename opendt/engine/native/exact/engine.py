@@ -161,6 +161,8 @@ def _add_work(world: World, arrived: Workload, state: ExactState) -> None:
     for task in made:
         parents = new.parents.get(task.id, ())
         task.blockers = {p for p in parents if state.until_ms is None or (p in known and known[p].state != "COMPLETED")}
+        for parent in sorted(task.blockers):
+            world.service.children.setdefault(parent, []).append(task)
     _add_fragments(known, arrived.fragments)
     world.add_tasks(made)
 

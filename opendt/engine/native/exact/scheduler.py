@@ -62,9 +62,9 @@ def _weight(kind: int, factor: float, host: Host, task: Task) -> float:
     if kind == WEIGH_CORES:
         return factor - host.reserved
     if kind == RESERVED_CORES:
-        return float(host.reserved)
+        return 1.0 - host.reserved
     if kind == RESERVED_GPU_CORES:
-        return float(host.reserved_gpu)
+        return 1.0 - host.reserved_gpu
     return host.capacity_mhz - task.cpu_capacity_mhz / max(task.cpu_count, 1)
 
 

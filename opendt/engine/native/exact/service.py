@@ -169,6 +169,7 @@ class Service:
         "active",
         "agenda",
         "blocked",
+        "children",
         "completed_tasks",
         "cycle_pending",
         "events",
@@ -202,6 +203,7 @@ class Service:
         self.tasks: dict[int, Task] = {}  # submitted, not yet removed
         self.waiting: list[Task] = []
         self.blocked: list[Task] = []
+        self.children: dict[int, list[Task]] = {}  # tasks that wait for a task, submitted or not
         self.cycle_pending = False
         self.submitted = 0
         self.active = 0
@@ -296,7 +298,7 @@ class Service:
         self._leave(task, "COMPLETED", "completed")
         self.completed_tasks += 1
         task.finish_ms = self.flow.now
-        for other in self.blocked:
+        for other in self.children.pop(task.id, ()):
             other.blockers.discard(task.id)
         for other in [t for t in self.blocked if not t.blockers]:
             self.blocked.remove(other)
