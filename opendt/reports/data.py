@@ -140,7 +140,7 @@ def hosts(lake: Lake, run: Mapping[str, Any]) -> Columns:
 
 
 def calibrations(lake: Lake, run: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Calibrations in order, with ``parameters`` as name to number."""
+    """Calibrations in order, with ``strips``: what is drawn together, as path to name to number."""
     rows = lake.rows(
         """
         SELECT trained_until_ms AS time_ms, calibration_id, method, curve, parameters_json, samples, score_mape_pct,
@@ -149,7 +149,7 @@ def calibrations(lake: Lake, run: Mapping[str, Any]) -> list[dict[str, Any]]:
         """,
         _key(run),
     )
-    return [row | {"parameters": _numbers(json.loads(row["parameters_json"] or "{}"))} for row in rows]
+    return [row | {"strips": _strips(json.loads(row["parameters_json"] or "{}"))} for row in rows]
 
 
 def proposals(lake: Lake, run: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -253,14 +253,19 @@ def _numpy(column: pa.ChunkedArray) -> NDArray[Any]:
     return column.cast(pa.float64()).to_numpy()
 
 
-def _numbers(parameters: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Nested parameters as dotted name to number; lists by position, anything else left out."""
-    found: dict[str, float] = {}
-    for name, value in parameters.items():
-        if isinstance(value, Mapping):
-            found |= _numbers(value, f"{prefix}{name}.")
-        elif isinstance(value, list):
-            found |= _numbers({str(i): v for i, v in enumerate(value)}, f"{prefix}{name}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            found[f"{prefix}{name}"] = float(value)
+def _strips(parameters: Any, path: tuple[str, ...] = ()) -> dict[str, dict[str, float]]:
+    """Numbers of nested parameters: lists and mappings of nothing but numbers stay together, under their path."""
+    items = dict(enumerate(parameters)) if isinstance(parameters, list) else parameters
+    found: dict[str, dict[str, float]] = {}
+    together = bool(path) and len(items) > 1 and all(map(_is_number, items.values()))
+    for name, value in items.items():
+        if _is_number(value):
+            key, leaf = (path, str(name)) if together else ((*path, str(name)), "")
+            found.setdefault(".".join(key), {})[leaf] = float(value)
+        elif isinstance(value, Mapping | list):
+            found |= _strips(value, (*path, str(name)))
     return found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -103,20 +103,24 @@ def accuracy_figure(lake: Lake, run: Run) -> Figure:
 
 
 def calibration_figure(lake: Lake, run: Run) -> Figure:
-    """Parameters in force over time, one strip each (at most six), above the error they were chosen with [%]."""
+    """Parameters in force over time, at most six strips, above the error they were chosen with [%]."""
     found = data.calibrations(lake, run)
-    names = sorted({name for row in found for name in row["parameters"]})[:6]
-    figure, axes = _axes(len(names) + 1, height_in=1.8 + 1.3 * (len(names) + 1))
+    paths = sorted({path for row in found for path in row["strips"]}, key=lambda path: (not path.endswith("_w"), path))[
+        :6
+    ]
+    figure, axes = _axes(len(paths) + 1, height_in=1.8 + 1.3 * (len(paths) + 1))
     at = _times(np.array([row["time_ms"] for row in found], dtype=np.int64))
     published = np.array([bool(row["published"]) for row in found], dtype=bool)
-    for strip, name in zip(axes, names, strict=False):
-        values = np.array([row["parameters"].get(name, np.nan) for row in found])
-        strip.step(at, np.where(published, values, np.nan), where="post", color=SIMULATED, marker="o", ms=2.5, lw=1.0)
-        if not published.all():
-            strip.plot(at[~published], values[~published], "x", color=BAD, ms=4, label="tried, not put in force")
-            _legend(strip)
-        strip.set(ylabel=_short(name))
-    axes[0].set(title="Calibration")
+    for strip, path in zip(axes, paths, strict=False):
+        for name in sorted({name for row in found for name in row["strips"].get(path, {})}):
+            values = np.array([row["strips"].get(path, {}).get(name, np.nan) for row in found])
+            strip.step(at, np.where(published, values, np.nan), where="post", color=SIMULATED, lw=1.0)
+            strip.plot(at[~published], values[~published], "x", color=BAD, ms=4)
+        strip.set_title(_short(path), fontsize=9, fontweight="normal", pad=3)
+    if not published.all():
+        axes[0].plot([], [], "x", color=BAD, ms=4, label="not put in force")
+        _legend(axes[0])
+    figure.suptitle("Calibration", x=0.01, ha="left", fontsize=11, fontweight="bold")
     _scores(axes[-1], at, found)
     _dates(axes[-1], at)
     return figure
@@ -291,5 +295,8 @@ def _mean_text(values: NDArray[Any]) -> str:
     return f"{finite.mean():.2f} %" if len(finite) else "unknown"
 
 
-def _short(name: str) -> str:
-    return name.rsplit(".", 1)[-1] if len(name) > 18 else name
+def _short(path: str) -> str:
+    """A parameter's name with its unit, and the host type it belongs to."""
+    *of, name = path.split(".")
+    unit = name.replace("_w", " [W]") if name.endswith("_w") else name.replace("_", " ")
+    return f"{unit} of {of[-1]}" if len(of) > 1 else unit

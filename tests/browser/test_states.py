@@ -101,9 +101,9 @@ def test_names_from_data_are_never_markup(visit, address, world):
     rows = {
         "runs": {"kind": "pipeline", "state": "failed", "reason": EVIL, "started_ms": 1, "trace": EVIL, "engine": EVIL},
         "windows": {
-            "window_index": 0, "start_ms": 0, "end_ms": 3_600_000, "state": EVIL, "tasks_arrived": 0, "tasks_running": 0,
-            "tasks_waiting": 0, "late_records": 0, "duplicate_records": 0, "dead_letters": 1, "wall_ms": 1.0,
-            "committed_ms": 1,
+            "window_index": 0, "start_ms": 0, "end_ms": 3_600_000, "state": EVIL, "tasks_arrived": 0,
+            "tasks_running": 0, "tasks_waiting": 0, "late_records": 0, "duplicate_records": 0, "dead_letters": 1,
+            "wall_ms": 1.0, "committed_ms": 1,
         },
         "host_samples": {
             "window_index": 0, "timestamp_ms": 300_000, "cluster_name": EVIL, "host_name": EVIL,

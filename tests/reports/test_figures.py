@@ -96,5 +96,12 @@ def test_steps_are_round_and_bounded(span_ms, step_ms):
     assert data.bucket_ms(span_ms) == step_ms
 
 
-def test_nested_calibration_parameters_get_dotted_names():
-    assert data._numbers({"a": {"b": 1, "c": [2.5, "x"]}, "on": True}) == {"a.b": 1.0, "a.c.0": 2.5}
+def test_parameters_that_belong_together_share_a_strip():
+    parameters = {"factor": 9, "groups": {"H": {"levels_w": [50, 60.5], "step_w": 3}}, "weights": {"a": 0.1, "b": 0.9},
+                  "on": True, "none": [], "text": "x"}  # fmt: skip
+    assert data._strips(parameters) == {
+        "factor": {"": 9.0},
+        "groups.H.levels_w": {"0": 50.0, "1": 60.5},
+        "groups.H.step_w": {"": 3.0},
+        "weights": {"a": 0.1, "b": 0.9},
+    }

@@ -21,7 +21,7 @@ const SHOWN_ROWS = 8;
 
 interface Strip {
   name: string;
-  points: Point[];
+  lines: Point[][];
 }
 
 export function Calibration() {
@@ -84,29 +84,62 @@ const heightOf = (strips: number): number => Math.max(LEAST_PX, EDGES_PX + LEAST
 const timeOf = (row: Row): number => Date.parse(row.trained_until ?? "");
 
 function toStrips(rows: Row[]): Strip[] {
-  const parsed = rows.map((row) => numbers(row.parameters_json));
-  const names = [...new Set(parsed.flatMap((one) => Object.keys(one)))].slice(0, MOST_STRIPS);
-  return names.map((name) => ({
-    name: name.split(".").at(-1) ?? name,
-    points: rows.map((row, i): Point => [timeOf(row), row.published ? parsed[i]![name] ?? null : null]),
-  }));
+  const parsed = rows.map((row) => groups(row.parameters_json));
+  const names = [...new Set(parsed.flatMap((one) => [...one.keys()]))].sort(byMeaning).slice(0, MOST_STRIPS);
+  return names.map((path) => {
+    const leaves = [...new Set(parsed.flatMap((one) => [...(one.get(path)?.keys() ?? [])]))];
+    const lines = leaves.map((leaf) => rows.map((row, i): Point =>
+      [timeOf(row), row.published ? parsed[i]!.get(path)?.get(leaf) ?? null : null]));
+    return { name: titleOf(path), lines };
+  });
 }
 
-/** Numbers of a JSON object by dotted name. */
-function numbers(text: string): Record<string, number> {
-  const found: Record<string, number> = {};
-  const walk = (value: unknown, path: string): void => {
-    if (typeof value === "number") found[path] = value;
-    else if (value && typeof value === "object") {
-      for (const [name, inner] of Object.entries(value)) walk(inner, path ? `${path}.${name}` : name);
+/** Watts before everything else, for they can be compared with a data sheet. */
+function byMeaning(a: string, b: string): number {
+  const rank = (path: string): number => (path.endsWith("_w") ? 0 : path.endsWith("Factor") ? 1 : 2);
+  return rank(a) - rank(b);
+}
+
+/** The last part of a path, with what it belongs to where that is a host type. */
+function titleOf(path: string): string {
+  const parts = path.split(SEPARATOR);
+  const own = parts.at(-1) ?? path;
+  const of = parts.length > 2 ? ` of ${parts.at(-2)}` : "";
+  return `${(own.split(".").at(-1) ?? own).replace(/_w$/, " [W]").replaceAll("_", " ")}${of}`;
+}
+
+const SEPARATOR = "\u0000";
+
+/** Numbers of a JSON object: lists and mappings of nothing but numbers stay together, under their path. */
+function groups(text: string): Map<string, Map<string, number>> {
+  const found = new Map<string, Map<string, number>>();
+  const put = (path: string[], leaf: string, value: number): void => {
+    const key = path.join(SEPARATOR);
+    found.set(key, (found.get(key) ?? new Map<string, number>()).set(leaf, value));
+  };
+  const walk = (value: unknown, path: string[]): void => {
+    if (!value || typeof value !== "object") return;
+    const entries = Object.entries(value);
+    const together = path.length > 0 && entries.length > 1 && entries.every(([, inner]) => typeof inner === "number");
+    for (const [name, inner] of entries) {
+      if (typeof inner !== "number") walk(inner, [...path, name]);
+      else if (together) put(path, name, inner);
+      else put([...path, name], "", inner);
     }
   };
   try {
-    walk(JSON.parse(text), "");
+    walk(JSON.parse(text), []);
   } catch {
     // Parameters that are not JSON have no numbers to draw; the table still shows the calibration.
   }
   return found;
+}
+
+/** The value of a strip at a time: one number, or from the smallest to the largest. */
+function textAt(strip: Strip, at: number): string {
+  const values = strip.lines.map((points) => valueAt(points, at)).filter((value): value is number => value !== null);
+  if (values.length < 2) return num(values[0], 3);
+  return `${num(Math.min(...values), 2)} to ${num(Math.max(...values), 2)}`;
 }
 
 function toOption(rows: Row[], strips: Strip[], look: Colours, whole: Range | null): object {
@@ -126,13 +159,14 @@ function toOption(rows: Row[], strips: Strip[], look: Colours, whole: Range | nu
     ],
     axisPointer: { link: [{ xAxisIndex: "all" }] },
     tooltip: tooltip(look, (at) => [
-      ...strips.map((strip) => ({ name: strip.name, colour: look.simulated, text: num(valueAt(strip.points, at), 3) })),
+      ...strips.map((strip) => ({ name: strip.name, colour: look.simulated, text: textAt(strip, at) })),
       { name: "error", colour: look.good, text: pct(valueAt(score, at)) },
       ...(heldout.some((p) => p[1] !== null) ? [{ name: "held out", colour: look.persistence, text: pct(valueAt(heldout, at)) }] : []),
     ]),
     dataZoom: [insideZoom(all)],
     series: [
-      ...strips.map((strip, grid) => line({ name: strip.name, data: strip.points, colour: look.simulated, grid, step: true })),
+      ...strips.flatMap((strip, grid) => strip.lines.map((data) =>
+        line({ name: strip.name, data, colour: look.simulated, grid, step: true, width: strip.lines.length > 1 ? 1 : 1.5 }))),
       line({ name: "error", data: score, colour: look.good, grid: count - 1, step: true }),
       line({ name: "held out", data: heldout, colour: look.persistence, grid: count - 1, step: true, dash: "dotted" }),
     ],
