@@ -174,7 +174,7 @@ def _children(tasks: Any, carried: int, parents: dict[int, tuple[int, ...]], res
             elif not resumed:
                 tasks["waits_for"][slot] += 1
     start = np.concatenate([np.zeros(1, np.int64), np.cumsum([len(c) for c in children])]).astype(np.int64)
-    return start, np.array([c for group in children for c in group], np.int64)
+    return start, np.array([c for group in children for c in sorted(group)], np.int64)
 
 
 def _merge_fragments(a: dict[str, Any], tasks: Any, arrived: Workload) -> tuple[Any, Any]:

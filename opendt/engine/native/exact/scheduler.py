@@ -94,7 +94,8 @@ class FilterScheduler:
         self.filters = [(int(kind), float(value)) for kind, value in policy.filters]
         self.weighers = [(int(kind), float(value)) for kind, value in policy.weighers]
         if policy.way == BY_SCORE:
-            self.weighers = [(policy.score, policy.sign)]
+            # OpenDC weighs 1 - reserved cores, our score is the reserved cores.
+            self.weighers = [(policy.score, -policy.sign if policy.score == RESERVED_CORES else policy.sign)]
         self.subset = policy.subset if policy.way != BY_RANDOM else 2**31 - 1
         self.random = random
 
