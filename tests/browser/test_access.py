@@ -88,6 +88,20 @@ def test_keyboard_alone_reaches_and_works_the_page(visit, address):
     made.until("(before) => document.querySelector('#period').textContent !== before", before)
 
 
+def test_arrow_keys_walk_along_a_chart(visitor):
+    page = visitor.page
+    visitor.settle()
+    page.locator("#power .chart").focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector("#power .tip-row")
+    first = page.inner_text("#power .tip-head")
+    page.keyboard.press("ArrowRight")
+    visitor.until("(before) => document.querySelector('#power .tip-head').textContent !== before", first)
+    page.keyboard.press("+")
+    visitor.until("!document.querySelector('.period button[aria-pressed=true]')")
+    assert visitor.complaints == []
+
+
 def test_every_chart_says_in_words_what_it_shows(visitor):
     visitor.settle()
     labels = visitor.page.eval_on_selector_all(".chart", "all => all.map((e) => e.getAttribute('aria-label'))")

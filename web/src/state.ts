@@ -24,6 +24,9 @@ export const news = signal(0);
 export const link = signal<LinkState>("connecting");
 export const info = signal<Info | null>(null);
 
+/** The time now [epoch ms], as precise as "4 min ago" needs. */
+export const clock = signal(Date.now());
+
 /** The period the time charts show; the whole run unless zoomed. */
 export const shown = computed<Range | null>(() => zoom.value ?? extent.value ?? null);
 
@@ -96,6 +99,7 @@ export async function loadInfo(): Promise<void> {
 const QUIET_MS = 700;
 const SETTLE_MS = 250;
 const LOOK_MS = 15_000;
+const CLOCK_MS = 10_000;
 
 /** Keep runs and charts up to date; many commits in a moment make one refresh. */
 export function startLive(): void {
@@ -117,6 +121,7 @@ export function startLive(): void {
     clearTimeout(settling);
     settling = window.setTimeout(() => (settledZoom.value = wanted), SETTLE_MS);
   });
+  window.setInterval(() => (clock.value = Date.now()), CLOCK_MS);
   // The stream follows the run started last; another one that is still going is looked at now and then.
   window.setInterval(() => {
     if (run.peek()?.state === "running" || link.peek() === "lost") refresh();

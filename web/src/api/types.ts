@@ -60,6 +60,7 @@ export interface PowerPoint {
 export interface CarbonPoint {
   time: string;
   carbon_intensity_g_per_kwh: Maybe<number>;
+  simulated_w: Maybe<number>;
   carbon_g: Maybe<number>;
 }
 

@@ -2,6 +2,7 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { shown, zoom, extent, type Range } from "../state";
+import { scale } from "./zoom";
 import { init, TIME_GROUP, type EChartsType } from "./library";
 
 interface Props {
@@ -59,10 +60,35 @@ export function Chart({ option, label, size = "normal", overTime = false, height
     });
   }, [visible]);
 
+  const onKeyDown = (event: KeyboardEvent): void => {
+    if (chart.current && moveCursor(chart.current, event.key)) event.preventDefault();
+  };
   const style = height ? { flexBasis: `${height}px` } : {};
   return (
-    <div ref={box} class={`chart chart-${size}`} style={style} role="img" aria-label={label} data-ready={visible} />
+    <div ref={box} class={`chart chart-${size}`} style={style} role="img" aria-label={label} data-ready={visible}
+      {...(overTime ? { tabIndex: 0, onKeyDown } : {})} />
   );
+}
+
+const cursors = new WeakMap<EChartsType, number>();
+
+/** Arrow keys walk along a chart's first line, showing its values; plus and minus zoom. Returns whether a key meant that. */
+function moveCursor(chart: EChartsType, key: string): boolean {
+  if (key === "+" || key === "-") {
+    scale(key === "+" ? 0.5 : 2);
+    return true;
+  }
+  const step = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[key];
+  const range = shown.peek();
+  const points = (chart.getOption() as { series?: { data?: [number, unknown][] }[] }).series?.[0]?.data ?? [];
+  if (step === undefined || !range || !points.length) return false;
+  const first = points.findIndex((point) => point[0] >= range.from);
+  const last = points.findLastIndex((point) => point[0] < range.to);
+  const before = cursors.get(chart) ?? Math.floor((first + last) / 2);
+  const index = Math.max(first, Math.min(last, before + step));
+  cursors.set(chart, index);
+  chart.dispatchAction({ type: "showTip", seriesIndex: 0, dataIndex: index });
+  return true;
 }
 
 interface Zoomed {

@@ -17,6 +17,7 @@ export interface LineOptions {
   grid?: number;
   area?: number;
   symbol?: boolean;
+  z?: number;
 }
 
 const FONT = 'system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
@@ -38,7 +39,7 @@ export function line(options: LineOptions): object {
     lineStyle: { width: options.width ?? 1.5, type: options.dash ?? "solid" },
     ...(options.area ? { areaStyle: { opacity: options.area } } : {}),
     emphasis: { disabled: true },
-    z: 3,
+    z: options.z ?? 3,
   };
 }
 

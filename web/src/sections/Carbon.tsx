@@ -45,21 +45,26 @@ export function Carbon() {
 }
 
 function toLines(series: Series<CarbonPoint>): Lines {
-  const hours = series.metadata.interval_seconds / 3_600;
   const at = series.data.map((point) => Date.parse(point.time));
   return {
-    emission: series.data.map((p, i): Point => [at[i]!, p.carbon_g === null ? null : p.carbon_g / 1_000 / hours]),
+    emission: series.data.map((p, i): Point => [at[i]!, rate(p)]),
     intensity: series.data.map((p, i): Point => [at[i]!, p.carbon_intensity_g_per_kwh]),
     total: series.data.reduce((sum, point) => sum + (point.carbon_g ?? 0), 0) / 1_000,
   };
+}
+
+/** Emission rate [kg/h]; from the means, so that a bucket with few samples shows no dip. */
+function rate(point: CarbonPoint): number | null {
+  const { simulated_w: power, carbon_intensity_g_per_kwh: intensity } = point;
+  return power === null || intensity === null ? null : (power / 1_000) * (intensity / 1_000);
 }
 
 function toOption(lines: Lines, look: Colours, whole: Range | null): object {
   return {
     ...base(),
     grid: [
-      { left: 52, right: 18, top: 30, height: "46%" },
-      { left: 52, right: 18, bottom: 28, height: "22%" },
+      { left: 52, right: 18, top: 30, bottom: "42%" },
+      { left: 52, right: 18, top: "70%", bottom: 28 },
     ],
     xAxis: [timeAxis(look, whole, 0, false), timeAxis(look, whole, 1)],
     yAxis: [

@@ -74,7 +74,7 @@ function toOption(map: HeatMap, metric: Metric, look: Colours): object {
   };
   return {
     ...base(),
-    grid: [{ left: 76, right: 18, top: 10, bottom: 60 }],
+    grid: [{ left: 76, right: 40, top: 10, bottom: 60 }],
     xAxis: [{
       ...axis, type: "category", data: map.times,
       axisLabel: { color: look.soft, fontSize: 11, hideOverlap: true, formatter: (at: string) => moment(at, true) },

@@ -119,15 +119,16 @@ function legend(lines: Lines | null, look: Colours): LegendItem[] {
 function toOption(lines: Lines, hidden: ReadonlySet<string>, look: Colours, whole: Range | null): object {
   const see = (name: string): boolean => !hidden.has(name);
   const series: object[] = [];
-  if (see("90 % band") && known(lines.low)) series.push(...band("90 % band", lines.low, lines.high, look.band));
-  if (see("persistence")) {
-    series.push(line({ name: "persistence", data: lines.persistence, colour: look.persistence, width: 1.2, dash: "dotted" }));
-  }
+  // The first line is the one in the slider and under the keyboard's cursor.
+  if (see("simulated")) series.push(line({ name: "simulated", data: lines.simulated, colour: look.simulated, width: 1.8, z: 5 }));
+  if (see("measured")) series.push(line({ name: "measured", data: lines.measured, colour: look.measured, width: 1.4, z: 4 }));
   if (see("topology as given")) {
     series.push(line({ name: "topology as given", data: lines.given, colour: look.given, width: 1.2, dash: "dashed" }));
   }
-  if (see("measured")) series.push(line({ name: "measured", data: lines.measured, colour: look.measured, width: 1.4 }));
-  if (see("simulated")) series.push(line({ name: "simulated", data: lines.simulated, colour: look.simulated, width: 1.8 }));
+  if (see("persistence")) {
+    series.push(line({ name: "persistence", data: lines.persistence, colour: look.persistence, width: 1.2, dash: "dotted" }));
+  }
+  if (see("90 % band") && known(lines.low)) series.push(...band("90 % band", lines.low, lines.high, look.band));
   series.push(line({ name: "error", data: lines.error, colour: look.simulated, width: 1, grid: 1, area: 0.18 }));
   const reach = errorReach(lines.error);
   return {

@@ -8,7 +8,7 @@ import { base, insideZoom, line, timeAxis, tooltip, valueAt, valueAxis, type Poi
 import { colours, type Colours } from "../charts/theme";
 import { ago, int, moment, num, pct } from "../format";
 import { useResource } from "../resource";
-import { extent, run, runPath, type Range } from "../state";
+import { clock, extent, run, runPath, type Range } from "../state";
 import { Download } from "../ui/Download";
 import { Content, Section } from "../ui/Section";
 import { Table } from "../ui/Table";
@@ -78,7 +78,7 @@ function median(values: number[]): number | null {
 
 function lag(rows: Window[]): string {
   const last = rows.at(-1)!;
-  return `window ${int(last.window_index)} committed ${ago(last.committed)}`;
+  return `window ${int(last.window_index)} committed ${ago(last.committed, clock.value)}`;
 }
 
 function toOption(rows: Window[], look: Colours, whole: Range | null): object {
@@ -90,8 +90,8 @@ function toOption(rows: Window[], look: Colours, whole: Range | null): object {
   return {
     ...base(),
     grid: [
-      { left: 52, right: 18, top: 28, height: "32%" },
-      { left: 52, right: 18, bottom: 28, height: "32%" },
+      { left: 52, right: 18, top: 28, bottom: "56%" },
+      { left: 52, right: 18, top: "56%", bottom: 28 },
     ],
     xAxis: [timeAxis(look, whole, 0, false), timeAxis(look, whole, 1)],
     yAxis: [
