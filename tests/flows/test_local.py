@@ -62,10 +62,10 @@ def api(port: int, path: str, body: dict | None = None, method: str = "POST"):
 class Up:
     """A running `opendt up` with one deployment, and what it has said so far."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, definitions: str = DEFINITIONS) -> None:
         self.port = free_port()
         file = folder / "prefect.yaml"
-        file.write_text(DEFINITIONS)
+        file.write_text(definitions)
         environment = os.environ | {"PREFECT_HOME": str(folder / "prefect"), "PYTHONPATH": str(ROOT)}
         self.log = folder / "up.log"
         with self.log.open("w") as output:
@@ -116,6 +116,47 @@ def test_up_runs_what_is_started_and_control_c_ends_all_of_it(up, tmp_path):
     assert gone(int(file.read_text()))
     assert port_is_free("127.0.0.1", up.port), "the server should be gone as well"
     assert "Traceback" not in up.log.read_text()
+
+
+NIGHTLY = """
+deployments:
+  - name: nightly
+    entrypoint: flows.nightly.nightly
+    description: A night every minute.
+    tags: [opendt]
+    concurrency_limit: {limit: 1, collision_strategy: CANCEL_NEW}
+    parameters: {params: {lake: LAKE, heldout_h: 6, method: random, trials: 20, out: OUT}}
+    schedules:
+      - {slug: often, cron: "* * * * *", timezone: UTC, active: true}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("prefect")
+def test_a_schedule_runs_the_night_from_history_to_report(tmp_path):
+    from flows.parameters import PipelineParameters
+    from flows.pipeline import pipeline
+    from opendt.traces.synthetic.generate import make_trace
+    from opendt.traces.synthetic.options import SyntheticOptions
+
+    make_trace(tmp_path / "trace", SyntheticOptions(days=1, hosts=10, seed=3))
+    lake, out = tmp_path / "lake", tmp_path / "report"
+    pipeline.fn(PipelineParameters(trace=str(tmp_path / "trace"), lake=str(lake), run_id="run-1", optimize="off"))
+    up = Up(tmp_path, NIGHTLY.replace("LAKE", str(lake)).replace("OUT", str(out)))
+    try:
+        up.wait_for("Control-C ends")
+        finished = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}}}
+        deadline = time.monotonic() + 200
+        while not (runs := api(up.port, "/flow_runs/filter", finished)):
+            assert time.monotonic() < deadline, up.log.read_text()
+            time.sleep(0.5)
+        assert runs[0]["state_type"] == "COMPLETED", runs[0]["state"]["message"]
+        assert runs[0]["auto_scheduled"]
+        assert (out / "report.html").exists()
+        keys = {a["key"] for a in api(up.port, "/artifacts/filter")}
+        assert {"opendt-nightly", "opendt-calibration", "opendt-accuracy"} <= keys
+    finally:
+        up.stop()
 
 
 def test_a_port_taken_by_another_program_is_one_clear_error(tmp_path):
