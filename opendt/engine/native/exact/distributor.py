@@ -282,7 +282,8 @@ class BestEffort(Distributor):
             index = (self.turn + turn) % n
             shares[index] = min(self.asked[index], max(left, 0.0))
             left -= shares[index]
-        self.turn = (self.turn + 1) % n if n else 0
+        if n and self.supplied > 0:
+            self.turn = (self.turn + 1) % n
         for index in range(n):
             self.send(index, shares[index])
         self.updated.clear()
