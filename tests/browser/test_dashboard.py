@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 import pytest
 
 from opendt.lake import Lake
@@ -25,6 +27,10 @@ def ink(page, section: str) -> int:
         }""",
         section,
     )
+
+
+def read_moment(text: str) -> datetime:
+    return datetime.strptime(text, "%d %b %Y, %H:%M UTC")
 
 
 def test_finished_run_is_shown_whole(visitor, world, address):
@@ -76,10 +82,25 @@ def test_cursor_names_values_with_units(visitor):
     box = page.locator("#power canvas").first.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 120, steps=4)
     page.wait_for_selector("#power .tip-row")
-    text = page.inner_text("#power .tip").replace("\u202f", " ")
+    text = page.locator("#power .tip").text_content().replace("\u202f", " ")
     assert "simulated" in text
     assert "kW" in text
     assert "UTC" in text
+
+
+def test_cursor_in_one_chart_marks_the_same_moment_in_the_others(visitor):
+    page = visitor.page
+    visitor.settle()
+    box = page.locator("#power canvas").first.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 120, steps=4)
+    page.wait_for_selector("#power .tip-row")
+    moment = page.inner_text("#power .tip-head")
+    for section in ("accuracy", "carbon", "calibration", "windows"):
+        head = page.locator(f"#{section} .tip-head")
+        head.wait_for(state="attached")
+        assert abs(read_moment(head.text_content()) - read_moment(moment)) < timedelta(minutes=10)  # a few pixels
+        assert not head.is_visible()  # the mark is shared, the values are shown by the chart pointed at
+    assert visitor.complaints == []
 
 
 def test_legend_button_hides_a_line(visitor):

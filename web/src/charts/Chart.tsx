@@ -2,8 +2,9 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { shown, zoom, extent, type Range } from "../state";
+import { shareCursor } from "./cursor";
+import { init, type EChartsType } from "./library";
 import { scale } from "./zoom";
-import { init, TIME_GROUP, type EChartsType } from "./library";
 
 interface Props {
   option: object;
@@ -33,23 +34,25 @@ export function Chart({ option, label, size = "normal", overTime = false, height
 
   useEffect(() => {
     if (!visible) return;
+    let leave = (): void => undefined;
     const made = init(box.current!, null, { renderer: "canvas" });
     chart.current = made;
     if (overTime) {
-      made.group = TIME_GROUP;
       made.on("datazoom", () => readZoom(made));
+      leave = shareCursor(made);
     }
     const sized = new ResizeObserver(() => made.resize());
     sized.observe(box.current!);
     return () => {
       sized.disconnect();
+      leave();
       chart.current = null;
       made.dispose();
     };
   }, [visible]);
 
   useEffect(() => {
-    chart.current?.setOption(option as Record<string, unknown>, { replaceMerge: ["series", "grid", "xAxis", "yAxis"] });
+    chart.current?.setOption(fitted(option as Option, box.current!.clientWidth), { replaceMerge: ["series", "grid", "xAxis", "yAxis"] });
     if (overTime && chart.current) applyZoom(chart.current);
   }, [visible, option]);
 
@@ -68,6 +71,16 @@ export function Chart({ option, label, size = "normal", overTime = false, height
     <div ref={box} class={`chart chart-${size}`} style={style} role="img" aria-label={label} data-ready={visible}
       {...(overTime ? { tabIndex: 0, onKeyDown } : {})} />
   );
+}
+
+type Option = Record<string, unknown> & { xAxis?: object[] };
+
+const NARROW_PX = 520;
+
+/** On a narrow screen, fewer labels below the chart. */
+function fitted(option: Option, width: number): Option {
+  if (width >= NARROW_PX || !option.xAxis) return option;
+  return { ...option, xAxis: option.xAxis.map((axis) => ({ ...axis, splitNumber: 4 })) };
 }
 
 const cursors = new WeakMap<EChartsType, number>();

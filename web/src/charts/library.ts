@@ -4,16 +4,12 @@ import { HeatmapChart, LineChart } from "echarts/charts";
 import {
   DataZoomInsideComponent, DataZoomSliderComponent, GridComponent, TooltipComponent, VisualMapContinuousComponent,
 } from "echarts/components";
-import { connect, init, use, type EChartsType } from "echarts/core";
+import { init, use, type EChartsType } from "echarts/core";
 import { CanvasRenderer } from "echarts/renderers";
 
 use([
   LineChart, HeatmapChart, GridComponent, TooltipComponent, DataZoomInsideComponent, DataZoomSliderComponent,
   VisualMapContinuousComponent, CanvasRenderer,
 ]);
-
-/** Charts over trace time share cursor and zoom. */
-export const TIME_GROUP = "time";
-connect(TIME_GROUP);
 
 export { init, type EChartsType };
