@@ -12,6 +12,7 @@ from opendt.engine.base import EngineOptions, simulate
 from opendt.engine.experiment import load_inputs, read_scenarios
 from opendt.engine.native.engine import NativeEngine
 from opendt.errors import EngineError
+from opendt.models.topology import parse_topology
 from opendt.models.workload import empty_workload
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -132,3 +133,14 @@ def test_windows_before_the_first_task_hold_nothing():
 def test_bytes_of_something_else_are_refused(data):
     with pytest.raises(EngineError):
         NativeEngine().state_from_bytes(data)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("clusters", [[], [{"hosts": []}]])
+def test_without_hosts_every_task_is_terminated(clusters, exact):
+    work = workload({}, {"at": 5000, "cpu": 2})
+    result = simulate(NativeEngine(), parse_topology({"clusters": clusters}), work, replace(OPTIONS, exact=exact))
+    assert result.tasks_terminated == 2
+    assert result.host.num_rows == 0
+    assert result.energy_j == 0
+    assert result.occupancy.weights.shape[1] == 0

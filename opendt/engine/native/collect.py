@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,10 @@ class Rows:
     def add(self, out: world.Output) -> None:
         self.blocks.append(out)
 
+    def count(self, kind: int) -> int:
+        """Rows of a kind."""
+        return sum(int(b.used[kind]) for b in self.blocks)
+
     def column(self, name: str, kind: int) -> Any:
         """A column over all blocks; ``kind`` is the position of its count in ``used``."""
         parts = [getattr(b, name)[: b.used[kind]] for b in self.blocks]
@@ -39,6 +44,7 @@ class Rows:
 
 
 SAMPLES, HOSTS, TASKS, EVENTS = 0, 1, 2, 3
+SIDE_BY_SIDE_FROM = 300_000  # rows from which a second thread pays
 
 
 def result_of(state: NativeState, session: Session, rows: Rows, end_ms: int) -> SimulationResult:
@@ -47,11 +53,12 @@ def result_of(state: NativeState, session: Session, rows: Rows, end_ms: int) -> 
     clock = session.clock
     before_j, before_g = totals(state.arrays["clusters"], _sim_until(state))
     after_j, after_g = totals(session.clusters, end_ms - (state.origin_ms or 0))
+    host, task = _large_tables(state, site, session, rows)
     return SimulationResult(
         power_source=_power_source(state, site, rows),
-        host=_host(state, site, session, rows),
+        host=host,
         service=_service(state, rows),
-        task=_task(state, session, rows) if state.options.task_rows else None,
+        task=task,
         task_events=_events(state, site, session, rows),
         occupancy=_occupancy(state, site, rows) if state.options.occupancy_knots else None,
         energy_j=after_j - before_j,
@@ -62,6 +69,18 @@ def result_of(state: NativeState, session: Session, rows: Rows, end_ms: int) -> 
         tasks_running=int(clock[world.ACTIVE]),
         tasks_waiting=int(clock[world.QUEUE_TAIL] - clock[world.QUEUE_HEAD] + clock[world.WAITING_PARENTS]),
     )
+
+
+def _large_tables(state: NativeState, site: Site, session: Session, rows: Rows) -> tuple[pa.Table, pa.Table | None]:
+    """Host and task table; at the same time when both are large, since most of the work is copying."""
+    if not state.options.task_rows:
+        return _host(state, site, session, rows), None
+    if rows.count(HOSTS) + rows.count(TASKS) < SIDE_BY_SIDE_FROM:
+        return _host(state, site, session, rows), _task(state, session, rows)
+    with ThreadPoolExecutor(1) as pool:
+        host = pool.submit(_host, state, site, session, rows)
+        task = _task(state, session, rows)
+        return host.result(), task
 
 
 def totals(c: Any, until: int) -> tuple[float, float]:
@@ -210,7 +229,7 @@ def _occupancy(state: NativeState, site: Site, rows: Rows) -> Occupancy:
         timestamp_ms=rows.column("sample_ms", SAMPLES) + state.origin_ms,
         knots=np.linspace(0.0, 1.0, state.options.occupancy_knots),
         groups=site.groups,
-        weights=rows.column("weights", SAMPLES),
-        mean_weights=rows.column("mean_weights", SAMPLES),
-        active_hosts=rows.column("active_hosts", SAMPLES),
+        weights=rows.column("weights", SAMPLES)[:, : len(site.groups)],
+        mean_weights=rows.column("mean_weights", SAMPLES)[:, : len(site.groups)],
+        active_hosts=rows.column("active_hosts", SAMPLES)[:, : len(site.groups)],
     )

@@ -61,7 +61,7 @@ def fresh_arrays(state: NativeState) -> dict[str, Any]:
         "row_slots": none,
         "active_hosts": none,
         "wakes": np.zeros(1, world.WAKE),
-        "occupancy": np.zeros((len(site.groups), max(state.options.occupancy_knots, 1))),
+        "occupancy": np.zeros((max(len(site.groups), 1), max(state.options.occupancy_knots, 1))),
         "random": seeded(state.options.seed),
         "duration_ms": none,
         "usage_mhz": np.zeros(0),

@@ -112,6 +112,9 @@ def advance(state: ExactState, arrived: Workload, until_ms: int | None) -> tuple
         end = world.flow.now if until_ms is None else until_ms - origin_ms
     after = _totals(world, end)
     result = _result(world, site, state, before, after, counts)
+    if state.options.failures is None and state.options.checkpoints is None and world.stopper is None:
+        for task in service.tasks.values():
+            task.forget_past()
     made = ExactState(state.topology, state.options, state.carbon, origin_ms, origin_ms + end, world)
     return made, result
 

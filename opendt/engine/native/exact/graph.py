@@ -67,7 +67,7 @@ def encode(root: Any) -> list[Any]:
             return x
         tag = _TAGS.get(kind)
         if tag is not None:
-            if kind is list and len(x) > 8 and set(map(type, x)) <= {int}:
+            if kind is list and len(x) > 8 and _are_numbers(x):
                 return ["n", x]
             items = sorted(x) if kind is set else x
             return [tag, *map(value, items)]
@@ -91,6 +91,12 @@ def encode(root: Any) -> list[Any]:
             out.append([name, [value(getattr(x, attribute)) for attribute in _ATTRIBUTES[name]]])
         at += 1
     return out
+
+
+def _are_numbers(values: list[Any]) -> bool:
+    """Whether a list can be stored as it is."""
+    kinds = set(map(type, values))
+    return kinds == {int} or (kinds == {float} and all(map(math.isfinite, values)))
 
 
 def decode(described: list[Any]) -> Any:

@@ -96,8 +96,8 @@ class Task:
 
     __slots__ = (
         "blockers", "checkpoint", "checkpoint_ms", "counted_ms", "cpu_capacity_mhz", "cpu_count", "deadline_ms",
-        "deferrable", "down_ms", "duration_ms", "durations", "execution", "failures", "finish_ms", "fragment_count",
-        "gpu_capacity_mhz", "gpu_count", "gpu_usages", "host", "host_name", "id", "mem_mib", "name", "pauses",
+        "deferrable", "down_ms", "duration_ms", "durations", "execution", "failures", "finish_ms", "forgotten",
+        "fragment_count", "gpu_capacity_mhz", "gpu_count", "gpu_usages", "host", "host_name", "id", "mem_mib", "name", "pauses",
         "saved_ahead", "saved_at", "schedule_ms", "seen", "skipped", "state", "submit_ms", "up_ms", "usages",
         "uses_cpu", "uses_gpu",
     )  # fmt: skip
@@ -118,6 +118,7 @@ class Task:
     deferrable: bool
 
     def __init__(self, **known: Any) -> None:
+        self.forgotten = 0  # fragments before the first one kept
         self.durations: list[int] = []
         self.usages: list[float] = []
         self.gpu_usages: list[float] = []
@@ -144,9 +145,17 @@ class Task:
 
     def fragment(self, at: int) -> Fragment | None:
         """Fragment number ``at`` of the trace, None when it has not arrived."""
+        at -= self.forgotten
         if at >= len(self.durations):
             return None
         return self.durations[at], self.usages[at], self.gpu_usages[at]
+
+    def forget_past(self) -> None:
+        """Drop fragments that have begun; the task can never be restarted after this."""
+        if self.execution is not None:
+            past = self.execution.at - self.forgotten
+            self.forgotten += past
+            del self.durations[:past], self.usages[:past], self.gpu_usages[:past]
 
     def peak_usage(self) -> tuple[float, float]:
         """Largest usages of processors and GPUs [MHz]."""
