@@ -55,7 +55,7 @@ def measure(trace: Path, trials: int) -> dict[str, Any]:
     sets = [[m.model_copy(update={"calibrationFactor": float(f)}) for m in models] for f in factors]
     pricing_s = best_of(3, lambda: price_many(occupancy, sets))
     scoring_s = best_of(3, lambda: objective.score(batch))
-    bayesian_s = best_of(1, lambda: search(make_sampler("bayesian", space, 1), objective, 100))
+    bayesian_s = best_of(1, lambda: search(make_sampler("bayesian", space, 1), objective, 100, batch=1))
     hours = hourly(occupancy, read.power)
     calibrator = OnlineCalibrator(read.topology)
     walk_s = best_of(1, lambda: walk_forward(calibrator, hours))

@@ -115,7 +115,7 @@ class BayesianCalibrator:
         except InputError:
             return  # no reading yet
         sampler = make_sampler("bayesian", self._space, self._seed + self._seen)
-        result = search(sampler, objective, self._trials)
+        result = search(sampler, objective, self._trials, batch=1)  # pricing is cheap: learn from every trial
         if result.best is None:
             return
         self._best = result.best.parameters

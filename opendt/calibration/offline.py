@@ -116,7 +116,8 @@ def calibrate(
         measured: measured power of that time.
         method: ``online`` (curves by least squares) or a sampler: bayesian, random, grid.
         space: for samplers; the surroundings of the datasheet by default.
-        trials, batch, points, seed: of the search; ``points`` per dimension for the grid.
+        trials, batch, points, seed: of the search; ``points`` per dimension for the grid. A Bayesian search that
+            only prices asks one by one, which finds more with as many trials.
         holdout_h: hours at the end kept for the decision, at most half of the time; 0 for none.
         simulate: simulates topologies over the whole time, all of a batch in one call; needed for properties that
             change who runs where, and to let another engine score. By default trials only price ``occupancy``.
@@ -139,7 +140,8 @@ def calibrate(
         dimensions = space or default_space(topology)
         made = _objective(topology, training, measured, dimensions, simulate, engine)
         sampler = make_sampler(method, dimensions, seed, points)
-        result = run_search(sampler, made, trials, batch)
+        together = batch if simulate is not None or method != "bayesian" else 1  # pricing is cheap: learn from each
+        result = run_search(sampler, made, trials, together)
         found = _fit_search(topology, result.trials, result.best, made.engine)
     verdict = _judge(topology, found, heldout, measured, simulate)
     exports = _exports(found.topology, training)

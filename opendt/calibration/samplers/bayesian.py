@@ -15,6 +15,7 @@ import numpy as np
 from opendt.calibration.samplers.base import Parameters, Sampler
 from opendt.calibration.space import Choice, Dimension, Space
 from opendt.calibration.threads import single_threaded
+from opendt.errors import ConfigError
 
 INITIAL_PER_DIMENSION = 3
 CANDIDATES = 2_000
@@ -35,12 +36,16 @@ class BayesianSampler(Sampler):
         from skopt import Optimizer
         from skopt.utils import cook_estimator, normalize_dimensions
 
-        dimensions = [_dimension(d) for d in space.dimensions]
+        self._fixed = {d.path: d.values[0] for d in space.dimensions if isinstance(d, Choice) and len(d.values) == 1}
+        self._free = [d for d in space.dimensions if d.path not in self._fixed]
+        if not self._free:
+            raise ConfigError("a space without any choice needs no search. Give at least one range.")
+        dimensions = [_dimension(d) for d in self._free]
         # One start of the kernel's optimiser instead of three: as good here, and a third of the time.
         process = cook_estimator(
             "GP", space=normalize_dimensions(dimensions), random_state=seed, n_restarts_optimizer=0
         )
-        count = initial or max(4, INITIAL_PER_DIMENSION * len(space.dimensions))
+        count = initial or max(4, INITIAL_PER_DIMENSION * len(self._free))
         self._optimizer: Any = Optimizer(
             dimensions,
             base_estimator=process,
@@ -61,15 +66,24 @@ class BayesianSampler(Sampler):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the optimiser warns of points it has seen and of kernels at a bound
             self._fit()
-            points = self._optimizer.ask(n_points=count + len(self._pending), strategy="cl_min")
+            wanted = count + len(self._pending)
+            points = (
+                [self._optimizer.ask()]  # one fit; the strategy for several would fit a lie for nothing
+                if wanted == 1
+                else self._optimizer.ask(n_points=wanted, strategy="cl_min")
+            )
         fresh = [list(p) for p in points if list(p) not in self._pending][:count]
         while len(fresh) < count:
             fresh.append(self._optimizer.space.rvs(random_state=int(self._rng.integers(2**31)))[0])
         self._pending += fresh
-        return [self.name_values([_plain(v) for v in point]) for point in fresh]
+        return [self._named(point) for point in fresh]
+
+    def _named(self, point: list[Any]) -> Parameters:
+        free = {d.path: _plain(v) for d, v in zip(self._free, point, strict=True)}
+        return {d.path: self._fixed.get(d.path, free.get(d.path)) for d in self.space.dimensions}
 
     def _learn(self, parameters: Parameters, score: float | None) -> None:
-        point = [parameters[d.path] for d in self.space.dimensions]
+        point = [parameters[d.path] for d in self._free]
         if point in self._pending:
             self._pending.remove(point)
         if score is not None:
