@@ -151,3 +151,21 @@ def test_first_paint_is_quick(visit, address):
         made.until("performance.getEntriesByName('first-contentful-paint').length")
         times.append(page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
     assert min(times) < 1_000, f"first paint took {times} ms"
+
+
+def test_page_works_under_a_policy_that_forbids_inline_styles_too(visit, address):
+    made = visit()
+    policy = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; base-uri 'none'"
+
+    def stricter(route):
+        response = route.fetch()
+        route.fulfill(response=response, headers={**response.headers, "content-security-policy": policy})
+
+    made.page.route(f"{address}/?*", stricter)
+    made.open(f"{address}/?run=dc/first")
+    made.settle()
+    made.page.locator("#power canvas").first.hover()
+    made.page.wait_for_selector("#power .tip-row")
+    made.page.locator("#hosts canvas").first.hover()
+    made.page.wait_for_selector("#hosts .tip-row")
+    assert made.complaints == []

@@ -53,7 +53,9 @@ function Welcome() {
       <h1>No run yet</h1>
       <p>Start one in a terminal; this page follows it live.</p>
       <pre><code>opendt demo{"\n"}opendt run --trace data/traces/surf</code></pre>
-      <p>The lake this server reads is the one named with <code>--lake</code> (by default <code>data/lake</code>). {info.value ? `OpenDT ${info.value.version}.` : ""}</p>
+      <p>
+        This server reads the lake at <code>{info.value?.lake ?? "data/lake"}</code>. A run that goes to another one (<code>--lake</code>) does not appear here.
+      </p>
     </div>
   );
 }

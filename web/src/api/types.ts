@@ -217,6 +217,7 @@ export interface GalleryQuery {
 export interface Info {
   version: string;
   datacenter: string;
+  lake: string;
   prefect_ui: string;
   changes_need_token: boolean;
   allocation_policies: string[];

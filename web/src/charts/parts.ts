@@ -167,4 +167,10 @@ export function valueAt(points: Point[], at: number): Maybe<number> {
   return points[low - 1]?.[1] ?? null;
 }
 
+/** Points whose last value holds until a time, so that the last step of a stepped line is seen. */
+export function held(points: Point[], until: number | undefined): Point[] {
+  const last = points.at(-1);
+  return last && until !== undefined && until > last[0] ? [...points, [until, last[1]]] : points;
+}
+
 export const base = (): object => ({ animation: false, useUTC: true, textStyle: { fontFamily: FONT } });

@@ -4,7 +4,7 @@ import { useMemo, useState } from "preact/hooks";
 import { get } from "../api/client";
 import type { Accuracy as Row, Page } from "../api/types";
 import { Chart } from "../charts/Chart";
-import { base, insideZoom, line, timeAxis, tooltip, valueAt, valueAxis, type Point } from "../charts/parts";
+import { base, held, insideZoom, line, timeAxis, tooltip, valueAt, valueAxis, type Point } from "../charts/parts";
 import { colours, type Colours } from "../charts/theme";
 import { pct } from "../format";
 import { useResource } from "../resource";
@@ -52,9 +52,9 @@ function series(rows: Row[], name: "mape_pct" | "persistence_mape_pct" | "uncali
 }
 
 function toOption(rows: Row[], hidden: ReadonlySet<string>, look: Colours, whole: Range | null): object {
-  const twin = series(rows, "mape_pct");
-  const persistence = series(rows, "persistence_mape_pct");
-  const given = series(rows, "uncalibrated_mape_pct");
+  const twin = held(series(rows, "mape_pct"), whole?.to);
+  const persistence = held(series(rows, "persistence_mape_pct"), whole?.to);
+  const given = held(series(rows, "uncalibrated_mape_pct"), whole?.to);
   const all = [
     line({ name: GIVEN, data: given, colour: look.given, dash: "dashed", width: 1.2, step: true }),
     line({ name: PERSISTENCE, data: persistence, colour: look.persistence, dash: "dotted", width: 1.6, step: true }),

@@ -4,7 +4,7 @@ import { useMemo } from "preact/hooks";
 import { get } from "../api/client";
 import type { Calibration as Row, Page } from "../api/types";
 import { Chart } from "../charts/Chart";
-import { base, insideZoom, line, timeAxis, tooltip, valueAt, valueAxis, type Point } from "../charts/parts";
+import { base, held, insideZoom, line, timeAxis, tooltip, valueAt, valueAxis, type Point } from "../charts/parts";
 import { colours, type Colours } from "../charts/theme";
 import { moment, num, pct } from "../format";
 import { useResource } from "../resource";
@@ -34,7 +34,7 @@ export function Calibration() {
   const look = colours.value;
   const whole = extent.value ?? null;
   const rows = calibrations.data?.items;
-  const strips = useMemo(() => (rows ? toStrips(rows) : []), [rows]);
+  const strips = useMemo(() => (rows ? toStrips(rows, whole?.to) : []), [rows, whole]);
   const option = useMemo(() => rows && toOption(rows, strips, look, whole), [rows, strips, look, whole]);
   return (
     <Section id="calibration" title="Calibration" note={rows?.length ? summary(rows) : null}
@@ -83,13 +83,13 @@ const heightOf = (strips: number): number => Math.max(LEAST_PX, EDGES_PX + LEAST
 
 const timeOf = (row: Row): number => Date.parse(row.trained_until ?? "");
 
-function toStrips(rows: Row[]): Strip[] {
+function toStrips(rows: Row[], until: number | undefined): Strip[] {
   const parsed = rows.map((row) => groups(row.parameters_json));
   const names = [...new Set(parsed.flatMap((one) => [...one.keys()]))].sort(byMeaning).slice(0, MOST_STRIPS);
   return names.map((path) => {
     const leaves = [...new Set(parsed.flatMap((one) => [...(one.get(path)?.keys() ?? [])]))];
-    const lines = leaves.map((leaf) => rows.map((row, i): Point =>
-      [timeOf(row), row.published ? parsed[i]!.get(path)?.get(leaf) ?? null : null]));
+    const lines = leaves.map((leaf) => held(rows.map((row, i): Point =>
+      [timeOf(row), row.published ? parsed[i]!.get(path)?.get(leaf) ?? null : null]), until));
     return { name: titleOf(path), lines };
   });
 }
@@ -145,8 +145,8 @@ function textAt(strip: Strip, at: number): string {
 function toOption(rows: Row[], strips: Strip[], look: Colours, whole: Range | null): object {
   const count = strips.length + 1;
   const all = [...Array(count).keys()];
-  const score: Point[] = rows.map((row) => [timeOf(row), row.score_mape_pct]);
-  const heldout: Point[] = rows.map((row) => [timeOf(row), row.heldout_mape_pct]);
+  const score = held(rows.map((row): Point => [timeOf(row), row.score_mape_pct]), whole?.to);
+  const heldout = held(rows.map((row): Point => [timeOf(row), row.heldout_mape_pct]), whole?.to);
   const stripPx = (heightOf(count) - EDGES_PX) / count;
   const top = (index: number): number => 28 + index * stripPx;
   return {

@@ -36,7 +36,7 @@ export function Power() {
   const items = legend(lines, look);
   return (
     <Section id="power" title="Power" wide
-      note={power.data ? `means of ${stepText(power.data.metadata.interval_seconds)}` : null}
+      note={power.data ? spacing(power.data) : null}
       actions={<Download what="power" path={() => runPath("/power")} params={spanParams} />}>
       <Content of={power} size="tall" empty={(found) => !found.data.length}
         emptyText="No samples yet: they appear when the first window is committed.">
@@ -86,6 +86,14 @@ export function spanParams(): Record<string, string | number | undefined> {
 export function stepText(seconds: number): string {
   if (seconds < 60) return num(seconds, 0, "s");
   return seconds < 3_600 ? num(seconds / 60, 0, "min") : num(seconds / 3_600, 0, "h");
+}
+
+/** How far apart the points are: means where the interval asked for is longer than that of the samples. */
+function spacing({ data, metadata }: Series<PowerPoint>): string {
+  const gaps = data.slice(1).map((point, i) => (Date.parse(point.time) - Date.parse(data[i]!.time)) / 1_000);
+  const least = gaps.length ? Math.min(...gaps) : 0;
+  const asked = metadata.interval_seconds;
+  return least > asked ? `samples every ${stepText(least)}` : `means of ${stepText(asked)}`;
 }
 
 function toLines(points: PowerPoint[]): Lines {

@@ -4,7 +4,7 @@ import { useMemo } from "preact/hooks";
 import { get } from "../api/client";
 import type { Page, Window } from "../api/types";
 import { Chart } from "../charts/Chart";
-import { base, insideZoom, line, timeAxis, tooltip, valueAt, valueAxis, type Point } from "../charts/parts";
+import { base, held, insideZoom, line, timeAxis, tooltip, valueAt, valueAxis, type Point } from "../charts/parts";
 import { colours, type Colours } from "../charts/theme";
 import { ago, int, moment, num, pct } from "../format";
 import { useResource } from "../resource";
@@ -83,7 +83,7 @@ function lag(rows: Window[]): string {
 
 function toOption(rows: Window[], look: Colours, whole: Range | null): object {
   const column = (name: "wall_ms" | "tasks_running" | "tasks_waiting"): Point[] =>
-    rows.map((row) => [Date.parse(row.start), row[name]]);
+    held(rows.map((row): Point => [Date.parse(row.start), row[name]]), Date.parse(rows.at(-1)?.end ?? ""));
   const wall = column("wall_ms");
   const running = column("tasks_running");
   const waiting = column("tasks_waiting");

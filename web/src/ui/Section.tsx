@@ -45,7 +45,7 @@ export function Content<T>({ of, empty, emptyText, size = "normal", children }: 
   }
   if (of.error) return <Failure resource={of} />;
   if (of.loading) return <div class={`hold hold-${size}`} role="status" aria-label="Loading"><span class="spin" /></div>;
-  return <div class="hold empty">{emptyText}</div>;
+  return <div class="hold empty"><p>{emptyText}</p></div>;
 }
 
 function Failure<T>({ resource, stale = false }: { resource: Resource<T>; stale?: boolean }) {
