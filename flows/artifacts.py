@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import Any
 
 from prefect.context import FlowRunContext
@@ -29,6 +31,12 @@ def window_count(trace: Trace, length_s: int) -> int:
     if not times:
         return 0
     return int(max(v.max() for v in times) // length_ms - min(v.min() for v in times) // length_ms) + 1
+
+
+def warm_up() -> None:
+    """Import what figures need while the flow still waits for its first records, instead of at its end."""
+    if FlowRunContext.get() is not None:
+        threading.Thread(target=import_module, args=("opendt.reports.figures",), daemon=True).start()
 
 
 def publish_run(summary: RunSummary, windows: Sequence[WindowSummary], settings: Settings) -> None:

@@ -10,10 +10,12 @@ from prefect import flow
 
 from flows import artifacts
 from flows.follow import follow
+from flows.heartbeat import heartbeats
 from flows.hooks import mark_run
 from flows.parameters import PipelineParameters
 from flows.progress import Progress
 from flows.runtime import default_run_id, run_name, say
+from opendt.settings import StreamSettings
 from opendt.stream.broker import broker
 from opendt.stream.replay_process import ReplayProcess
 from opendt.stream.source import open_windows
@@ -35,23 +37,23 @@ def pipeline(params: PipelineParameters) -> RunSummary:
     """Replay a trace through Kafka, simulate it window by window, calibrate, propose; results in the lake."""
     settings = params.settings()
     run_id = params.run_id or default_run_id("run")
-    trace = read_trace(params.trace, params.topology)
-    say("Run %s: %s tasks and %s fragments of %s.", run_id, trace.report.tasks, trace.report.fragments, trace.name)
-    for sentence in trace.report.sentences():
-        say("%s.", sentence)
-
     with ExitStack() as stack:
+        stack.enter_context(heartbeats())
+        artifacts.warm_up()
         stream = stack.enter_context(broker(settings.stream))
+        embedded = not settings.stream.bootstrap_servers
+        replay_id = f"replay-{run_id}"
+        send = partial(_sender, params, stream, settings.datacenter, replay_id)
+        # A new run's replay starts at once and reads the trace beside us; a known run's has to hear where to go on.
+        replay = None if params.run_id else stack.enter_context(send({} if embedded else None))
+        trace = read_trace(params.trace, params.topology)
+        say("Run %s: %s tasks and %s fragments of %s.", run_id, trace.report.tasks, trace.report.fragments, trace.name)
+        for sentence in trace.report.sentences():
+            say("%s.", sentence)
         session = stack.enter_context(open_session(settings, run_id, trace=trace))
         if session.next_index:
             say("Resuming at window %d.", session.next_index)
-        replay_id = f"replay-{run_id}"
-        replay = ReplayProcess(
-            Path(params.trace), stream, settings.datacenter, replay_id,
-            start_sequences=_start(session, replay_id, embedded=not settings.stream.bootstrap_servers),
-            topology=Path(params.topology) if params.topology else None,
-        )  # fmt: skip
-        stack.enter_context(replay)
+        replay = replay or stack.enter_context(send(_start(session, replay_id) if embedded else None))
         progress = Progress(artifacts.window_count(trace, settings.windows.length_s), f"Windows of {run_id}")
         source = partial(open_windows, stream, settings.windows, settings.datacenter, replay_id)
         windows = follow(session, source, progress, settings.prefect, sender=replay)
@@ -66,8 +68,14 @@ def pipeline(params: PipelineParameters) -> RunSummary:
     return summary
 
 
-def _start(session: TwinSession, replay_id: str, *, embedded: bool) -> dict[tuple[str, int], int] | None:
-    """Where the replay begins: an embedded broker is new and empty, a real one knows what it has."""
-    if not embedded:
-        return None
+def _sender(
+    params: PipelineParameters, stream: StreamSettings, datacenter: str, replay_id: str,
+    start: dict[tuple[str, int], int] | None,
+) -> ReplayProcess:  # fmt: skip
+    topology = Path(params.topology) if params.topology else None
+    return ReplayProcess(Path(params.trace), stream, datacenter, replay_id, start_sequences=start, topology=topology)
+
+
+def _start(session: TwinSession, replay_id: str) -> dict[tuple[str, int], int]:
+    """Where a replay goes on when its broker is new and empty; a real one knows what it has."""
     return session.position.next_sequences(replay_id) if session.position else {}

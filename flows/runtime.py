@@ -34,12 +34,13 @@ def run_flow(flow: Flow[[Any], R], params: Parameters, settings: PrefectSettings
     seconds per run and keep little of its history; the lake keeps it anyway.
     """
     from prefect import tags
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     url = reachable_api(settings)
     if url is None:
         return flow.fn(params)
-    with temporary_settings({PREFECT_API_URL: url}), tags(TAG):
+    # Long flows send their own heartbeats (flows/heartbeat.py).
+    with temporary_settings({PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(TAG):
         return flow(params)
 
 

@@ -9,6 +9,7 @@ from prefect import flow
 
 from flows import artifacts
 from flows.follow import follow
+from flows.heartbeat import heartbeats
 from flows.hooks import mark_run
 from flows.parameters import TwinParameters
 from flows.progress import Progress
@@ -41,7 +42,7 @@ def twin(params: TwinParameters) -> RunSummary:
         )
     run_id = params.run_id or default_run_id("twin")
     topology = load_topology(Path(params.topology)) if params.topology else None
-    with open_session(settings, run_id, topology=topology, kind="twin") as session:
+    with heartbeats(), open_session(settings, run_id, topology=topology, kind="twin") as session:
         say("Run %s listens to %s from window %d on.", run_id, settings.stream.bootstrap_servers, session.next_index)
         source = partial(open_windows, settings.stream, settings.windows, settings.datacenter, params.replay_id or None)
         progress = Progress(params.max_windows, f"Windows of {run_id}")

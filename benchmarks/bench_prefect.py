@@ -1,0 +1,87 @@
+"""What Prefect costs: the main job with a running server against the same job without Prefect.
+
+Usage: python benchmarks/bench_prefect.py --trace DIR [--repeat 5] [--out benchmarks/results/prefect.json]
+
+Both run as ``opendt run`` in a process of its own, in turns, so that a busy machine treats them alike; a server (SQLite,
+fresh) runs beside both. ``overhead_pct`` compares medians of wall time from start to end of the process; aim: 20.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def run(trace: str, lake: Path, api_url: str) -> dict[str, float]:
+    """Wall time, CPU time of the run's processes, and its own count of seconds."""
+    environment = os.environ | {"PREFECT_API_URL": api_url} if api_url else dict(os.environ)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.perf_counter()
+    opendt = Path(sys.executable).with_name("opendt")
+    command = [str(opendt), "run", "--trace", trace, "--lake", str(lake), "--json"]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True)
+    wall_s = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"wall_s": wall_s, "cpu_s": cpu_s, "flow_s": json.loads(done.stdout)["wall_s"]}
+
+
+def measure(trace: str, repeat: int) -> dict[str, Any]:
+    """Medians of both ways."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.environ |= {"PREFECT_HOME": str(folder / "prefect"), "OPENDT_PREFECT__PORT": str(free_port())}
+        os.environ.pop("PREFECT_API_URL", None)
+        from flows.server import PrefectServer
+        from opendt.settings import load_settings
+
+        found: dict[str, list[dict[str, float]]] = {"plain": [], "prefect": []}
+        run(trace, folder / "warm", "")  # compile kernels, fill the page cache
+        with PrefectServer(load_settings().prefect, folder / "server.log") as server:
+            os.environ["OPENDT_PREFECT__PORT"] = str(free_port())  # the plain runs must not find it
+            for number in range(repeat):
+                found["prefect"].append(run(trace, folder / f"prefect-{number}", server.url))
+                found["plain"].append(run(trace, folder / f"plain-{number}", ""))
+    medians = {
+        way: {key: statistics.median(one[key] for one in runs) for key in runs[0]} for way, runs in found.items()
+    }
+    extra = medians["prefect"]["wall_s"] / medians["plain"]["wall_s"] - 1
+    return {"overhead_pct": 100 * extra, **medians, "runs": found}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trace", required=True)
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    load = os.getloadavg()
+    result = {
+        "benchmark": "prefect", "trace": Path(given.trace).name, "machine": platform.platform(),
+        "cpus": os.cpu_count(), "load_before": load[0], **measure(given.trace, given.repeat),
+    }  # fmt: skip
+    text = json.dumps(result, indent=2)
+    print(text)
+    if given.out:
+        given.out.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
