@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/bench_prefect.py --trace DIR [--repeat 5] [--out benchmarks/results/prefect.json]
 
-Both run as ``opendt run`` in a process of its own, in turns, so that a busy machine treats them alike; a server (SQLite,
-fresh) runs beside both. ``overhead_pct`` compares medians of wall time from start to end of the process; aim: 20.
+Both run as ``opendt run`` in a process of its own, in turns, so that a busy machine treats them alike. A fresh server
+(SQLite) runs beside both. ``overhead_pct`` compares medians of wall time from start to end of the process; aim: 20.
 """
 
 from __future__ import annotations
