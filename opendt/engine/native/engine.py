@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -22,24 +23,28 @@ from opendt.engine.native.state import NativeState, state_from_bytes
 from opendt.engine.native.topology_change import change_topology, drop_empty_hosts
 from opendt.errors import ConfigError, EngineError
 from opendt.models.telemetry import CarbonTrace, no_carbon
-from opendt.models.topology import Topology
-from opendt.models.workload import Workload
+from opendt.models.topology import Topology, parse_topology
+from opendt.models.workload import Fragments, Workload, empty_workload, make_tasks
 
 State = NativeState | ExactState
+COMPILING = "compiling kernels of the native engine, about 15 s, once per installation"
+_SMALL_HOST = {"cpu": {"coreCount": 2, "coreSpeed": 1.0}, "memory": {"memorySize": 1}}
+log = logging.getLogger(__name__)
 
 
 class NativeEngine:
     """Simulates with compiled kernels; see ``opendt.engine.base.Engine`` for the contract.
 
     Args:
-        progress: called with a short sentence before something slow happens (compiling kernels on first use).
+        progress: called with a sentence before something slow happens (compiling kernels on first use); without it
+            the sentence is logged as a warning.
     """
 
     name = "native"
     version = "1"
 
     def __init__(self, progress: Callable[[str], None] | None = None) -> None:
-        self.progress = progress or (lambda _: None)
+        self.progress = progress or log.warning
 
     def start(self, topology: Topology, options: EngineOptions, carbon: CarbonTrace | None = None) -> State:
         """A state before the first task.
@@ -102,13 +107,25 @@ class NativeEngine:
             return exact.with_topology(own, topology)
         return change_topology(own, topology)
 
+    def prepare(self) -> None:
+        """Compile what is not compiled yet, so that no later call is slow; at once when there is nothing to do."""
+        if is_ready(kernels.run):
+            return
+        site = parse_topology({"clusters": [{"hosts": [_SMALL_HOST]}]})
+        options = EngineOptions(sample_interval_ms=1000, host_every=1, task_rows=True)
+        ids, at = np.arange(2), np.array([0, 500])
+        tasks = make_tasks(ids, at, fragment_count=np.array([2, 1]), has_cpu_usage=np.ones(2, np.bool_))
+        fragments = Fragments(np.array([0, 1, 0]), np.full(3, 2000), np.full(3, 1.0), np.zeros(3))
+        state, _ = self.advance(self.start(site, options), Workload(tasks, fragments), 1500)
+        self.advance(self.with_topology(state, site), empty_workload(), None)
+
     def state_from_bytes(self, data: bytes) -> State:
         """Inverse of ``NativeState.to_bytes``."""
         return exact.state_from_bytes(data) if data.startswith(exact.MAGIC) else state_from_bytes(data)
 
     def _run(self, state: NativeState, session: Session, until_ms: int | None) -> Rows:
         if not is_ready(kernels.run):
-            self.progress("compiling kernels (once per installation)")
+            self.progress(COMPILING)
         rows = Rows()
         tasks = session.tasks
         kernels.look_ahead(tasks, session.trace)

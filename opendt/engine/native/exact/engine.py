@@ -167,6 +167,9 @@ def _add_work(world: World, arrived: Workload, state: ExactState) -> None:
         for parent in sorted(task.blockers):
             world.service.children.setdefault(parent, []).append(task)
     _add_fragments(known, arrived.fragments)
+    for task in made:
+        # What counts is whether any fragment uses GPUs; before all have arrived, asking for one is a hint.
+        task.uses_gpu = task.uses_gpu or (len(task.durations) < task.fragment_count and task.gpu_count > 0)
     world.add_tasks(made)
 
 
@@ -192,7 +195,7 @@ def _new_tasks(new: Any, state: ExactState) -> list[Task]:
         "duration_ms": new.duration_ms,
         "deadline_ms": new.deadline_ms - origin,
         "deferrable": new.deferrable,
-        "uses_gpu": new.gpu_count > 0,
+        "uses_gpu": np.zeros(len(new), np.bool_),
     }
     lists = {name: np.asarray(column).tolist() for name, column in columns.items()}
     names = [str(name) for name in new.name]

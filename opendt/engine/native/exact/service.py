@@ -97,8 +97,8 @@ class Task:
     __slots__ = (
         "blockers", "checkpoint", "checkpoint_ms", "counted_ms", "cpu_capacity_mhz", "cpu_count", "deadline_ms",
         "deferrable", "down_ms", "duration_ms", "durations", "execution", "failures", "finish_ms", "forgotten",
-        "fragment_count", "gpu_capacity_mhz", "gpu_count", "gpu_usages", "host", "host_name", "id", "mem_mib", "name", "pauses",
-        "saved_ahead", "saved_at", "schedule_ms", "seen", "skipped", "state", "submit_ms", "up_ms", "usages",
+        "fragment_count", "gpu_capacity_mhz", "gpu_count", "gpu_usages", "host", "host_name", "id", "mem_mib", "name",
+        "pauses", "saved_ahead", "saved_at", "schedule_ms", "seen", "skipped", "state", "submit_ms", "up_ms", "usages",
         "uses_cpu", "uses_gpu",
     )  # fmt: skip
 
