@@ -38,6 +38,14 @@ def written(settings, tmp_path_factory):
         return write_run_report(lake, "done", tmp_path_factory.mktemp("report") / "out", now=NOW)
 
 
+@pytest.fixture
+def drawn_elsewhere(monkeypatch):
+    """Figures are drawn in test_figures.py; here their bytes stand in where only the page matters."""
+    from opendt.reports import run
+
+    monkeypatch.setattr(run, "render", lambda make, lake, row, *formats: {name: b"figure" for name in formats})
+
+
 def read(page: str) -> Addresses:
     parser = Addresses()
     parser.feed(page)
@@ -70,7 +78,7 @@ def test_same_lake_gives_the_same_page(written, lake, tmp_path):
     assert write_run_report(lake, "done", tmp_path, now=NOW).html.read_bytes() == written.html.read_bytes()
 
 
-def test_page_of_a_run_under_way_says_what_is_missing(lake, tmp_path):
+def test_page_of_a_run_under_way_says_what_is_missing(lake, tmp_path, drawn_elsewhere):
     page = write_run_report(lake, "going", tmp_path).html.read_text()
     assert "This run was not calibrated" in page
     assert "No proposals" in page
@@ -83,7 +91,7 @@ def test_hash_of_results_stands_in_the_page_and_follows_the_results(written, lak
     assert done != going
 
 
-def test_names_in_the_data_are_text_not_markup(empty_lake, tmp_path):
+def test_names_in_the_data_are_text_not_markup(empty_lake, tmp_path, drawn_elsewhere):
     evil = '<img src=x onerror="alert(1)">'
     empty_lake.start_run(evil, "dc", "pipeline", trace=evil, config_json=json.dumps({"x": evil}))
     page = write_run_report(empty_lake, evil, tmp_path).html.read_text()
@@ -98,7 +106,7 @@ def test_folder_that_cannot_be_made_is_named(lake, tmp_path):
         write_run_report(lake, "done", tmp_path / "file")
 
 
-def test_command_writes_the_latest_run_and_prints_one_json_object(lake_folder, tmp_path):
+def test_command_writes_the_latest_run_and_prints_one_json_object(lake_folder, tmp_path, drawn_elsewhere):
     result = CliRunner().invoke(
         app, ["report", "run", "latest", "--lake", str(lake_folder), "--out", str(tmp_path / "o"), "--json"]
     )
@@ -117,7 +125,7 @@ def test_command_refuses_an_unknown_run_with_exit_code_2(lake_folder, tmp_path):
     assert not (tmp_path / "o").exists()
 
 
-def test_without_folder_a_report_goes_under_artifacts_whatever_the_id(tmp_path, monkeypatch):
+def test_without_folder_a_report_goes_under_artifacts_whatever_the_id(tmp_path, monkeypatch, drawn_elsewhere):
     from opendt.settings import LakeSettings
 
     monkeypatch.chdir(tmp_path)
