@@ -43,7 +43,7 @@ def drawn_elsewhere(monkeypatch):
     """Figures are drawn in test_figures.py; here their bytes stand in where only the page matters."""
     from opendt.reports import run
 
-    monkeypatch.setattr(run, "render", lambda make, lake, row, *formats: {name: b"figure" for name in formats})
+    monkeypatch.setattr(run, "render", lambda make, lake, row, *formats: dict.fromkeys(formats, b"figure"))
 
 
 def read(page: str) -> Addresses:
