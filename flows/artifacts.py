@@ -12,6 +12,7 @@ from typing import Any
 
 from prefect.context import FlowRunContext
 
+from flows.showing import show
 from opendt.settings import Settings
 from opendt.traces import Trace
 from opendt.twin.totals import RunSummary, WindowSummary
@@ -102,35 +103,33 @@ def window_row(window: WindowSummary) -> dict[str, Any]:
 
 def publish_markdown(kind: str, run_id: str, text: str, description: str = "") -> None:
     """A markdown artifact of the current flow run, with a key that collects this kind of page over runs."""
-    if FlowRunContext.get() is not None:
-        from prefect.artifacts import create_markdown_artifact
+    from prefect.artifacts import create_markdown_artifact
 
-        create_markdown_artifact(text, key=key(kind), description=description or f"{kind} of {run_id}")
+    show(lambda: create_markdown_artifact(text, key=key(kind), description=description or f"{kind} of {run_id}"))
 
 
 def publish_table(kind: str, run_id: str, description: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """A table artifact of the current flow run; nothing for an empty table."""
-    if rows and FlowRunContext.get() is not None:
-        from prefect.artifacts import create_table_artifact
+    from prefect.artifacts import create_table_artifact
 
-        create_table_artifact([dict(row) for row in rows], key=key(kind), description=f"{description} Run {run_id}.")
+    table = [dict(row) for row in rows]
+    if table:
+        show(lambda: create_table_artifact(table, key=key(kind), description=f"{description} Run {run_id}."))
 
 
 def publish_link(kind: str, url: str, text: str) -> None:
     """A link artifact of the current flow run."""
-    if FlowRunContext.get() is not None:
-        from prefect.artifacts import create_link_artifact
+    from prefect.artifacts import create_link_artifact
 
-        create_link_artifact(url, link_text=text, key=key(kind), description=text)
+    show(lambda: create_link_artifact(url, link_text=text, key=key(kind), description=text))
 
 
 def publish_image(kind: str, run_id: str, png: bytes) -> None:
     """A figure in the current flow run, carried in the artifact itself, so that it needs no file server."""
-    if FlowRunContext.get() is not None:
-        from prefect.artifacts import create_image_artifact
+    from prefect.artifacts import create_image_artifact
 
-        url = "data:image/png;base64," + base64.b64encode(png).decode()
-        create_image_artifact(url, key=key(kind), description=f"{kind} of {run_id}")
+    url = "data:image/png;base64," + base64.b64encode(png).decode()
+    show(lambda: create_image_artifact(url, key=key(kind), description=f"{kind} of {run_id}"))
 
 
 def key(kind: str) -> str:

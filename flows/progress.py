@@ -11,6 +11,8 @@ from uuid import UUID
 
 from prefect.context import FlowRunContext
 
+from flows.showing import show
+
 UPDATE_EVERY_S = 2.0
 
 
@@ -68,8 +70,9 @@ class Progress:
         from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
         share_pct = min(100.0, 100.0 * done / self.total)
-        if self._artifact is None:
-            found = create_progress_artifact(progress=share_pct, description=self.description)
-            self._artifact = found if isinstance(found, UUID) else None
+        known = self._artifact
+        if known is None:
+            made = show(lambda: create_progress_artifact(progress=share_pct, description=self.description))
+            self._artifact = made if isinstance(made, UUID) else None
         else:
-            update_progress_artifact(self._artifact, progress=share_pct)
+            show(lambda: update_progress_artifact(known, progress=share_pct))

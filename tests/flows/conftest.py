@@ -28,11 +28,14 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory):
     home = tmp_path_factory.mktemp("prefect")
+    from prefect.logging.handlers import APILogHandler
+
     before = os.environ["PREFECT_HOME"]
     os.environ["PREFECT_HOME"] = str(home)
     try:
         with PrefectServer(PrefectSettings(port=free_port()), home / "server.log") as server:
             yield server
+            APILogHandler().flush()  # what is sent after the server has gone is an error in the output
     finally:
         os.environ["PREFECT_HOME"] = before
 

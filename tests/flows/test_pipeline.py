@@ -132,3 +132,45 @@ def test_bad_input_ends_with_one_line_and_writes_nothing(tmp_path):
     assert len(done.stderr.strip().splitlines()) == 1
     assert "no such folder" in done.stderr
     assert not (tmp_path / "lake").exists()
+
+
+@pytest.mark.slow
+def test_a_run_outlives_a_restart_of_the_prefect_server(trace, tmp_path, monkeypatch):
+    import json
+    import socket
+    import urllib.request
+
+    from flows.server import PrefectServer
+    from opendt.settings import PrefectSettings
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    server = PrefectServer(PrefectSettings(port=port), tmp_path / "server.log")
+    server.start()
+    try:
+        environment = os.environ | {"PREFECT_API_URL": server.url}
+        slow = command(trace, tmp_path / "lake", "--speed", "8000")  # a day in 11 s
+        process = subprocess.Popen(slow, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        deadline = time.monotonic() + 120
+        while committed(tmp_path / "lake") < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        server.stop()
+        while committed(tmp_path / "lake") < 12:  # work goes on without it, progress artifacts included
+            assert process.poll() is None, process.stderr.read().decode() if process.stderr else ""
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        server.start()
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err.decode()
+        assert orjson.loads(out)["windows"] >= DAY_WINDOWS
+        request = urllib.request.Request(
+            f"{server.url}/flow_runs/filter", data=b"{}", headers={"content-type": "application/json"}
+        )
+        with urllib.request.urlopen(request) as answer:
+            (flow_run,) = json.load(answer)
+        assert flow_run["state_type"] == "COMPLETED"
+    finally:
+        server.stop()
