@@ -27,7 +27,11 @@ def up(
     from flows.local import Local
 
     form = {"config": str(config.resolve()) if config else "", "lake": str(lake.resolve()) if lake else ""}
-    Local(settings, form={k: v for k, v in form.items() if v}, limit=limit, say=console.print).run()
+    Local(settings, form={k: v for k, v in form.items() if v}, limit=limit, say=_say).run()
+
+
+def _say(text: str) -> None:
+    console.print(text, soft_wrap=True, markup=False)
 
 
 @command
@@ -57,7 +61,7 @@ def deploy(
         print_json(rows)
         return
     print_table(("deployment", "schedule", "work pool"), [(r["name"], r["schedule"], r["work_pool"]) for r in rows])
-    console.print(f"Start a worker on a machine with OpenDT: prefect worker start --pool {pool}")
+    _say(f"Start a worker on a machine with OpenDT: prefect worker start --pool {pool}")
 
 
 def register(app: typer.Typer) -> None:
