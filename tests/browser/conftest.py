@@ -42,8 +42,13 @@ def chromium_path() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium_path):
+    """A running Chromium.
+
+    Playwright keeps an event loop running in this thread while it is open, and Prefect's synchronous calls return
+    coroutines wherever a loop runs. So it is closed before a test of anything else takes its turn in this process.
+    """
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

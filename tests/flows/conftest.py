@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from pathlib import Path
@@ -23,6 +24,13 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "prefect_server" in item.fixturenames:
             item.add_marker(pytest.mark.xdist_group("prefect"))
+
+
+@pytest.fixture(autouse=True)
+def no_running_loop():
+    """A loop left running by another test would make every synchronous call of Prefect return a coroutine."""
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        asyncio.get_running_loop()
 
 
 @pytest.fixture(scope="session")
