@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
-from zlib import crc32
 
 from opendt.models.messages import EndOfStream, Heartbeat, Partition, Record
 from opendt.settings import StreamSettings
 from opendt.stream.envelope import DATACENTER, REPLAY, SEQUENCE, BadRecord, Envelope, open_envelope
-from opendt.windows.assembly import Row
+from opendt.windows.assembly import Rows
 from opendt.windows.buffer import Incoming
 from opendt.windows.sequences import NOTHING, check_end
 from opendt.windows.windower import Windower
@@ -43,7 +42,7 @@ class Reader:
         self._most = settings.max_message_bytes
         self._partitions: dict[str, dict[int, Partition]] = {}
         self._row_topic = getattr(decode, "row_topic", None)
-        self._decode_row = getattr(decode, "row", None)
+        self._decode_rows = getattr(decode, "rows", None)
         self._awaited: dict[Partition, tuple[str, int, int]] = {}
         self._usual_replay = None if replay_id is None else (REPLAY, replay_id.encode())
         self._usual_datacenter = (DATACENTER, datacenter.encode())
@@ -58,52 +57,57 @@ class Reader:
         last: dict[Partition, int] = {}
         rows: dict[Partition, list[Any]] = {}
         for message in messages:
-            value: bytes | None = message.value()
             partition = self._partition(message.topic(), message.partition())
-            offset = last[partition] = message.offset()
-            total += len(value) if value else 0
             if partition[0] == self._row_topic:
                 rows.setdefault(partition, []).append(message)
-            else:
-                self._take(message, partition, offset, value)
+                continue
+            value: bytes | None = message.value()
+            offset = last[partition] = message.offset()
+            total += len(value) if value else 0
+            self._take(message, partition, offset, value)
         for partition, found in rows.items():
-            self._take_rows(partition, found)
+            total += self._take_rows(partition, found)
+            last[partition] = found[-1].offset()
         for partition, offset in last.items():
             ledger.read(partition, offset)
         if self._awaited:
             self._check_awaited()
         return total
 
-    def _take_rows(self, partition: Partition, messages: Sequence[Any]) -> None:
-        """Single fragments, of which there are millions: the usual ones together, the others one by one."""
-        replay, decode = self._replay, self._decode_row
-        if replay is None or decode is None or self._windower.ledger.has_early(partition):
+    def _take_rows(self, partition: Partition, messages: Sequence[Any]) -> int:
+        """Single fragments, of which there are millions: together when all are usual, else one by one.
+
+        Gives the bytes of their values.
+        """
+        rows = self._rows(partition, messages)
+        if rows is None:
             for message in messages:
                 self._take(message, partition, message.offset(), message.value())
-            return
-        sequences = self._windower.sequences
-        rows: list[Row] = []
-        marks: list[tuple[int, int]] = []
-        mark = sequences.mark(replay, partition)
-        for message in messages:
-            value = message.value()
-            sequence = self._usual_sequence(message.headers())
-            row = decode(message.key(), value) if sequence == mark[0] + 1 else None
-            if row is not None and len(value) <= self._most:
-                rows.append((*row, partition, message.offset(), value))
-                marks.append(mark)
-                mark = (sequence, crc32(value, mark[1]))
-                continue
-            self._add_rows(replay, rows, marks, mark)
-            rows, marks = [], []
-            self._take(message, partition, message.offset(), value)
-            mark = sequences.mark(replay, partition)
-        self._add_rows(replay, rows, marks, mark)
+            return sum(len(message.value() or b"") for message in messages)
+        sequences, replay = self._windower.sequences, self._replay
+        assert replay is not None
+        sequences.advance(replay, partition, self._windower.add_rows(replay, rows, sequences.mark(replay, partition)))
+        return sum(map(len, rows.value))
 
-    def _add_rows(self, replay: str, rows: list[Row], marks: list[tuple[int, int]], mark: tuple[int, int]) -> None:
-        if rows:
-            self._windower.sequences.advance(replay, rows[0][4], mark)
-            self._windower.add_rows(replay, rows, marks)
+    def _rows(self, partition: Partition, messages: Sequence[Any]) -> Rows | None:
+        """The messages as columns, if every one is the next of the replay that is read and can be understood."""
+        replay, decode = self._replay, self._decode_rows
+        if replay is None or decode is None or self._windower.ledger.has_early(partition):
+            return None
+        first = self._windower.sequences.mark(replay, partition)[0] + 1
+        usual_replay, usual_datacenter = self._usual_replay, self._usual_datacenter
+        for expected, message in enumerate(messages, first):
+            if message.headers() != [usual_replay, (SEQUENCE, b"%d" % expected), usual_datacenter]:
+                return None
+        values = [message.value() for message in messages]
+        if not all(values) or max(map(len, values)) > self._most:
+            return None
+        columns = decode([message.key() for message in messages], values)
+        if columns is None:
+            return None
+        begin_ms, owners, durations_ms, usages = columns
+        offsets = [message.offset() for message in messages]
+        return Rows(partition, begin_ms, owners, durations_ms, usages, offsets, values)
 
     def _usual_sequence(self, headers: list[tuple[str, Any]] | None) -> int:
         """Sequence number in the headers that our own replay writes, -1 for any others."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,62 @@ from opendt.models.workload import Fragments, Tasks, make_tasks
 
 # A fragment sent singly: begin [ms], task, duration [ms], CPU usage [MHz], then partition, offset and value as read.
 Row = tuple[int, int, int, float, Partition, int, bytes]
+
+
+@dataclass(slots=True)
+class Rows:
+    """Fragments sent singly, as read one after another from one partition: columns of equal length."""
+
+    partition: Partition
+    begin_ms: list[int] = field(default_factory=list)
+    task_id: list[int] = field(default_factory=list)
+    duration_ms: list[int] = field(default_factory=list)
+    cpu_usage_mhz: list[float] = field(default_factory=list)
+    offset: list[int] = field(default_factory=list)
+    value: list[bytes] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.begin_ms)
+
+    def row(self, place: int) -> Row:
+        """One fragment."""
+        begin_ms, duration_ms = self.begin_ms[place], self.duration_ms[place]
+        usage, offset = self.cpu_usage_mhz[place], self.offset[place]
+        return begin_ms, self.task_id[place], duration_ms, usage, self.partition, offset, self.value[place]
+
+    def part(self, start: int, stop: int) -> Rows:
+        """Some of them, as lists of their own."""
+        cut = slice(start, stop)
+        return Rows(
+            self.partition, self.begin_ms[cut], self.task_id[cut], self.duration_ms[cut], self.cpu_usage_mhz[cut],
+            self.offset[cut], self.value[cut],
+        )  # fmt: skip
+
+    def append(self, begin_ms: int, task_id: int, duration_ms: int, usage: float, offset: int, value: bytes) -> None:
+        """Add one fragment."""
+        self.begin_ms.append(begin_ms)
+        self.task_id.append(task_id)
+        self.duration_ms.append(duration_ms)
+        self.cpu_usage_mhz.append(usage)
+        self.offset.append(offset)
+        self.value.append(value)
+
+
+class RowsOfChunk(Sequence[Row]):
+    """The rows a chunk was joined from, made only when somebody looks: that is when they are rejected."""
+
+    def __init__(self, blocks: Sequence[Rows], starts: np.ndarray, places: np.ndarray) -> None:
+        self._blocks, self._starts, self._places = blocks, starts, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        place = int(self._places[index])
+        block = int(np.searchsorted(self._starts, place, side="right")) - 1
+        return self._blocks[block].row(place - int(self._starts[block]))
 
 
 def tasks_of(heads: Sequence[TaskHead]) -> Tasks:
@@ -70,27 +128,32 @@ def power_of(readings: Sequence[tuple[int, float, Any]]) -> PowerSeries:
     return PowerSeries(times[order], watts[order])
 
 
-def join_rows(rows: Sequence[Row]) -> list[tuple[FragmentChunk, list[Row]]]:
+def join_rows(blocks: Sequence[Rows]) -> list[tuple[FragmentChunk, Sequence[Row]]]:
     """Single fragments as one chunk per task, with the rows it was made of.
 
     Fragments of a task stay in the order given. Chunks have no number (``first`` is -1): they follow what came before.
     """
-    if not rows:
+    if not blocks:
         return []
-    times, owners, durations, usages, *_ = zip(*rows, strict=True)
-    owner = np.array(owners, np.int64)
-    order = np.argsort(owner, kind="stable")
-    duration, usage = np.array(durations, np.int64)[order], np.array(usages, np.float64)[order]
-    starts = np.flatnonzero(np.diff(owner[order], prepend=owner[order[0]] - 1))
-    stops = np.append(starts[1:], len(rows))
-    places = order.tolist()
-    joined = []
+    times = _together([block.begin_ms for block in blocks], np.int64)
+    owners = _together([block.task_id for block in blocks], np.int64)
+    order = np.argsort(owners, kind="stable")
+    duration = _together([block.duration_ms for block in blocks], np.int64)[order]
+    usage = _together([block.cpu_usage_mhz for block in blocks], np.float64)[order]
+    block_starts = np.cumsum([0, *(len(block) for block in blocks[:-1])])
+    starts = np.flatnonzero(np.diff(owners[order], prepend=owners[order[0]] - 1))
+    stops = np.append(starts[1:], len(order))
+    joined: list[tuple[FragmentChunk, Sequence[Row]]] = []
     for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
-        first = places[start]
+        first = order[start]
         columns = array("q", duration[start:stop].tobytes()), array("d", usage[start:stop].tobytes())
-        chunk = FragmentChunk(times[first], owners[first], -1, stop - start, *columns)
-        joined.append((chunk, [rows[place] for place in places[start:stop]]))
+        chunk = FragmentChunk(int(times[first]), int(owners[first]), -1, stop - start, *columns)
+        joined.append((chunk, RowsOfChunk(blocks, block_starts, order[start:stop])))
     return joined
+
+
+def _together(lists: Sequence[list], dtype: type) -> np.ndarray:
+    return np.fromiter(chain.from_iterable(lists), dtype, sum(map(len, lists)))
 
 
 def estimate_fragments(head: TaskHead, chunks: Sequence[FragmentChunk]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from opendt.models.messages import FragmentChunk, Partition, Record, TaskHead
-from opendt.windows.assembly import Row
+from opendt.windows.assembly import Row, Rows
 from opendt.windows.sequences import NOTHING
 
 
@@ -31,17 +31,24 @@ class Buffer:
 
     heads: list[tuple[int, int, Partition, int, TaskHead, Incoming]] = field(default_factory=list)
     chunks: list[tuple[int, int, int, FragmentChunk, Sequence[Incoming | Row]]] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
+    rows: list[Rows] = field(default_factory=list)
     power: list[tuple[int, float, Incoming]] = field(default_factory=list)
 
     @property
     def size(self) -> int:
         """Number of records."""
-        return len(self.heads) + len(self.chunks) + len(self.rows) + len(self.power)
+        return len(self.heads) + len(self.chunks) + sum(map(len, self.rows)) + len(self.power)
+
+    def rows_of(self, partition: Partition) -> Rows:
+        """Where to add single fragments that were read next, from this partition."""
+        if not self.rows or self.rows[-1].partition != partition:
+            self.rows.append(Rows(partition))
+        return self.rows[-1]
 
     def origins(self) -> list[Incoming | Row]:
         """Where the records were read, each message once."""
-        found: dict[tuple[Partition, int], Incoming | Row] = {(row[4], row[5]): row for row in self.rows}
+        rows = (block.row(place) for block in self.rows for place in range(len(block)))
+        found: dict[tuple[Partition, int], Incoming | Row] = {(row[4], row[5]): row for row in rows}
         messages = [row[-1] for row in (*self.heads, *self.power)] + [origins[0] for *_, origins in self.chunks]
         found |= {(m.partition, m.offset): m for m in messages if isinstance(m, Incoming)}
         return list(found.values())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import operator
+from collections.abc import Iterable
 from dataclasses import replace
-from itertools import pairwise
-from operator import itemgetter
+from itertools import groupby, pairwise
+from zlib import crc32
 
 from opendt.models.messages import (
     PAYLOAD_KEPT_BYTES,
@@ -26,7 +27,7 @@ from opendt.models.topology import Topology
 from opendt.models.workload import Workload
 from opendt.settings import WindowSettings
 from opendt.units import iso
-from opendt.windows.assembly import Row, estimate_fragments, fragments_of, join_rows, power_of, tasks_of
+from opendt.windows.assembly import Rows, estimate_fragments, fragments_of, join_rows, power_of, tasks_of
 from opendt.windows.batch import WindowBatch
 from opendt.windows.buffer import Buffer, Incoming, incoming_of
 from opendt.windows.completeness import OpenTasks
@@ -140,38 +141,40 @@ class Windower:
         self._longest_row_ms = max(self._longest_row_ms, duration_ms)
         self.watermark.advance(incoming.partition, time_ms + duration_ms - self._longest_row_ms)
         self._hold(incoming, window_ms)
-        rows = self._buffers.setdefault(window_ms, Buffer()).rows
-        rows.append((*row, incoming.partition, incoming.offset, incoming.value))
+        rows = self._buffers.setdefault(window_ms, Buffer()).rows_of(incoming.partition)
+        rows.append(*row, incoming.offset, incoming.value)
 
-    def add_rows(self, replay: str, rows: Sequence[Row], before: Sequence[tuple[int, int]]) -> None:
-        """Many fragments of one partition, in order of offset, each with its replay's mark before it.
+    def add_rows(self, replay: str, rows: Rows, before: tuple[int, int]) -> tuple[int, int]:
+        """Many fragments of one partition in sequence, given their replay's mark before the first.
 
-        The same as ``add`` for each of them, faster.
+        The same as ``add`` for each of them, faster. Gives the mark after the last.
         """
-        newest_ms = max(row[0] + row[2] for row in rows)
+        newest_ms = max(map(operator.add, rows.begin_ms, rows.duration_ms))
         if self._newest_ms is None or newest_ms > self._newest_ms + self._jump_ms:
-            for row, mark in zip(rows, before, strict=True):
-                self.add(Incoming(row[4], row[5], replay, mark, (FragmentRow(*row[:4]),), row[6]))
-            return
+            return self._add_singly(replay, rows, before)
         self._newest_ms = max(self._newest_ms, newest_ms)
-        length_ms, open_ms, start = self._length_ms, self._open_ms, 0
-        windows = [row[0] - row[0] % length_ms for row in rows]
-        partition = rows[0][4]
-        while start < len(rows):
-            window_ms, stop = windows[start], start + 1
-            if open_ms is not None and window_ms < open_ms:
-                row = rows[start]
-                self._add_row(Incoming(partition, row[5], replay, before[start], (), row[6]), FragmentRow(*row[:4]))
-            else:
-                while stop < len(rows) and windows[stop] == window_ms:
-                    stop += 1
-                run = rows[start:stop]
-                self._buffers.setdefault(window_ms, Buffer()).rows += run
-                size, until = sum(len(row[6]) for row in run), run[-1][5] + 1
-                self.ledger.hold(partition, run[0][5], window_ms, replay, before[start], size, until)
-            start = stop
-        self._longest_row_ms = max(self._longest_row_ms, max(row[2] for row in rows))
+        partition, start = rows.partition, 0
+        for window_ms, group in groupby([time_ms - time_ms % self._length_ms for time_ms in rows.begin_ms]):
+            run = rows.part(start, start := start + sum(1 for _ in group))
+            if self._open_ms is not None and window_ms < self._open_ms:
+                before = self._add_singly(replay, run, before)
+                continue
+            buffer = self._buffers.setdefault(window_ms, Buffer())
+            buffer.rows.append(run)
+            joined = b"".join(run.value)
+            self.ledger.hold(partition, run.offset[0], window_ms, replay, before, len(joined), run.offset[-1] + 1)
+            before = before[0] + len(run), crc32(joined, before[1])
+        self._longest_row_ms = max(self._longest_row_ms, max(rows.duration_ms))
         self.watermark.advance(partition, newest_ms - self._longest_row_ms)
+        return before
+
+    def _add_singly(self, replay: str, rows: Rows, before: tuple[int, int]) -> tuple[int, int]:
+        for place in range(len(rows)):
+            begin_ms, task_id, duration_ms, usage, partition, offset, value = rows.row(place)
+            row = FragmentRow(begin_ms, task_id, duration_ms, usage)
+            self.add(Incoming(partition, offset, replay, before, (row,), value))
+            before = before[0] + 1, crc32(value, before[1])
+        return before
 
     def reject(self, incoming: Incoming, reason: str) -> None:
         """A record that was not understood."""
@@ -292,12 +295,12 @@ class Windower:
     def _workload(self, buffer: Buffer, end_ms: int, *, last: bool) -> Workload:
         joined = join_rows(buffer.rows)
         buffer.chunks += [(chunk.time_ms, chunk.task_id, -1, chunk, rows) for chunk, rows in joined]
-        buffer.heads.sort(key=itemgetter(0, 1, 2, 3))
+        buffer.heads.sort(key=operator.itemgetter(0, 1, 2, 3))
         for _, _, (topic, partition), offset, head, _ in buffer.heads:
             if head.fragment_count < 0:
                 estimate_fragments(head, [chunk for chunk, _ in joined])
             self._tasks.announce(head, topic, partition, offset)
-        buffer.chunks.sort(key=itemgetter(0, 1, 2))
+        buffer.chunks.sort(key=operator.itemgetter(0, 1, 2))
         chunks: list[FragmentChunk] = []
         for _, _, _, chunk, origins in buffer.chunks:
             pieces, reason = self._tasks.take(chunk)

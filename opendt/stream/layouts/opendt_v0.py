@@ -9,18 +9,20 @@ neither ``dc.power`` nor headers, so power, the end of the stream and sequence n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import orjson
+import pyarrow as pa
+import pyarrow.json as pa_json
 
 from opendt.models.messages import MAX_FRAGMENTS, FragmentRow, Partition, Record, TaskHead
 from opendt.settings import StreamSettings
 from opendt.stream import codec
 from opendt.stream.envelope import FRAGMENTS as FRAGMENTS_HEADER
 from opendt.stream.envelope import ORDER, BadRecord, Envelope
-from opendt.stream.fields import MAX_COUNT, MAX_DURATION_MS, MAX_NUMBER, integer, number, parse_object
+from opendt.stream.fields import MAX_COUNT, MAX_DURATION_MS, MAX_NUMBER, MAX_TIME_MS, integer, number, parse_object
 from opendt.stream.layouts import iso_times
 from opendt.stream.layouts.opendt_v1 import json_numbers, read_id, read_order
 from opendt.stream.layouts.planned import PlannedLayout
@@ -40,6 +42,11 @@ from opendt.stream.schedule import (
 from opendt.stream.topics import partition_of
 
 _SLICE = 50_000  # fragments printed at a time
+_BRACE = ord("{")
+_FRAGMENT = pa.schema([("submission_time", pa.timestamp("ms")), ("duration", pa.int64()), ("cpu_usage", pa.float64())])
+_PARSE = pa_json.ParseOptions(explicit_schema=_FRAGMENT, unexpected_field_behavior="ignore")
+
+Columns = tuple[list[int], list[int], list[int], list[float]]
 
 
 class V0Layout(PlannedLayout):
@@ -141,7 +148,6 @@ class V0Decoder:
         self._tasks, self._fragments = settings.topics.v0_tasks, settings.topics.v0_fragments
         self.row_topic = settings.topics.v0_fragments
         self._ids: dict[bytes, int] = {}
-        self._last_time = ("", 0)
 
     def __call__(self, topic: str, key: Any, value: bytes | None, envelope: Envelope) -> tuple[Record, ...]:
         """The records in a message. Raises ``BadRecord``."""
@@ -162,28 +168,25 @@ class V0Decoder:
             self._ids[key] = known
         return known
 
-    def row(self, key: Any, value: bytes | None) -> tuple[int, int, int, float] | None:
-        """A fragment's begin, task, duration and usage; None for one that ``__call__`` has to look at."""
-        try:
-            data = orjson.loads(value)  # type: ignore[arg-type]
-            text, duration_ms, usage = data["submission_time"], data["duration"], data["cpu_usage"]
-            task_id = self._ids[key]
-        except (ValueError, KeyError, TypeError):
-            return None
-        if type(text) is not str or type(duration_ms) is not int or type(usage) is not float:
-            return None
-        end_ms = self._last_time[1] if text == self._last_time[0] else self._time(text)
-        if not (0 <= duration_ms <= MAX_DURATION_MS and 0 <= usage <= MAX_NUMBER and duration_ms <= end_ms):
-            return None
-        return end_ms - duration_ms, task_id, duration_ms, usage
+    def rows(self, keys: Sequence[Any], values: Sequence[Any]) -> Columns | None:
+        """Fragments as columns: begin, task, duration, usage; None when ``__call__`` has to look at each of them.
 
-    def _time(self, text: str) -> int:
+        Nothing is accepted here that ``__call__`` refuses: whatever is unusual in one message gives None for all.
+        """
         try:
-            end_ms = iso_times.parse(text, "submission_time")
-        except BadRecord:
-            return -1
-        self._last_time = (text, end_ms)
-        return end_ms
+            owners = [self._ids[key] for key in keys]
+            table = _parse_lines(values)
+        except (KeyError, TypeError, ValueError):
+            return None
+        if table is None or any(column.null_count for column in table.columns):
+            return None
+        duration_ms, usage = (table[name].to_numpy() for name in ("duration", "cpu_usage"))
+        end_ms = table["submission_time"].to_numpy().astype(np.int64)
+        begin_ms = end_ms - duration_ms
+        good = (duration_ms >= 0) & (duration_ms <= MAX_DURATION_MS) & (usage >= 0) & (usage <= MAX_NUMBER)
+        if not np.all(good & (begin_ms >= 0) & (end_ms <= MAX_TIME_MS)):
+            return None
+        return begin_ms.tolist(), owners, duration_ms.tolist(), usage.tolist()
 
     def _fragment(self, key: Any, value: bytes | None) -> FragmentRow:
         data = parse_object(value)
@@ -192,6 +195,20 @@ class V0Decoder:
         if duration_ms > end_ms:
             raise BadRecord(f"duration {duration_ms} ms reaches back before 1970")
         return FragmentRow(end_ms - duration_ms, self._id(key), duration_ms, number(data, "cpu_usage"))
+
+
+def _parse_lines(values: Sequence[bytes]) -> pa.Table | None:
+    """The fragments of messages that are one flat object each, on one line; None for any others.
+
+    Arrow's reader takes objects wherever they stand, so that it is made sure before that each has a line of its own.
+    """
+    lines = b"\n".join(values)
+    one_each = lines.count(b"{") == len(values) == lines.count(b"\n") + 1 and all(v[0] == _BRACE for v in values if v)
+    if not one_each:
+        return None
+    options = pa_json.ReadOptions(use_threads=False, block_size=len(lines) + 1)
+    table = pa_json.read_json(pa.BufferReader(lines), read_options=options, parse_options=_PARSE)
+    return table if table.num_rows == len(values) else None
 
 
 def _task(task_id: int, data: dict[str, Any], envelope: Envelope) -> TaskHead:
