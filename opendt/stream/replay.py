@@ -194,12 +194,19 @@ class Replay:
     def _send_lane(self, client: Any, layout: PlannedLayout, lane: Iterator[Message], ahead: Ahead | None) -> None:
         paced = self._settings.speed > 0
         for number, message in enumerate(lane):
-            if paced or number % _CHECK_EVERY == 0:
-                self._wait_until_due(client, message.time_ms)
+            again = paced and self._was_sent(message)  # before a restart: nothing to wait for
+            if (paced and not again) or number % _CHECK_EVERY == 0:
+                if not again:
+                    self._wait_until_due(client, message.time_ms)
                 self._housekeeping(client, layout, message.time_ms)
                 if self._stop.is_set() or self._failure is not None:
                     return
             self._send(client, message, ahead)
+
+    def _was_sent(self, message: Message) -> bool:
+        where = (message.topic, message.partition)
+        mark = self._marks.get(where)
+        return (mark[0] if mark else 0) < self._start.get(where, 0)
 
     def _send(self, client: Any, message: Message, ahead: Ahead | None) -> None:
         _, topic, partition, key, value, extra = message

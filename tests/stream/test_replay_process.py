@@ -9,8 +9,10 @@ import pytest
 
 from opendt.errors import BrokerUnavailableError, TraceError
 from opendt.settings import WindowSettings
+from opendt.stream.replay import Replay
 from opendt.stream.replay_process import ReplayProcess
 from opendt.stream.source import open_windows
+from opendt.stream.topics import data_topics
 from opendt.traces.writer import write_power, write_topology, write_workload
 
 
@@ -77,3 +79,28 @@ def test_without_a_reader_the_embedded_broker_is_not_flooded(make, tmp_path, emb
         pytest.raises(BrokerUnavailableError, match="nobody has read"),
     ):
         replay.wait(20)
+
+
+class PatientClock:
+    """A clock on which only sleeping takes time."""
+
+    def __init__(self):
+        self.slept = 0.0
+
+    def monotonic(self):
+        return self.slept
+
+    def wall_ms(self):
+        return 0
+
+    def sleep(self, seconds):
+        self.slept += seconds
+
+
+def test_what_was_sent_before_a_restart_is_not_waited_for_again(trace, embedded):
+    clock = PatientClock()
+    everything = {(topic, p): 10**9 for topic in data_topics(embedded) for p in range(4)}
+    everything[embedded.topics.topology, 0] = 10**9
+    at_pace = embedded.model_copy(update={"speed": 1.0})
+    report = Replay(trace, at_pace, "dc", "r1", start_sequences=everything, clock=clock).run()
+    assert (report.skipped > 0, clock.slept) == (True, 0.0)
