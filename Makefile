@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 XDIST ?= 2
+SEED ?= 1
 
-.PHONY: help setup demo up test check format lint types docs docs-generate lock clean
+.PHONY: help setup demo up test chaos check format lint types docs docs-generate lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +28,9 @@ up: $(STAMP) ## Start the Prefect server, the broker and the deployments on this
 
 test: $(STAMP) ## Run every test
 	$(BIN)/python -m pytest -n $(XDIST) --dist loadgroup
+
+chaos: $(STAMP) ## Kill producer, twin and broker 30 times and compare the lake (Java 17, Maven, about 10 minutes)
+	$(BIN)/python tests/stream/chaos.py --moments 30 --seed $(SEED) --out benchmarks/results/chaos.json
 
 check: $(STAMP) lint types ## Formatting, lint and types
 

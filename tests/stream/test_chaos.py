@@ -1,4 +1,4 @@
-"""Producer, broker and reader are killed at random moments; what is read is what was sent, once."""
+"""Producer, broker and twin are killed at random moments; what arrives is what was sent, once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import time
 
 import pytest
+from stream_chaos import chaos, differences, draw
 
 from opendt.errors import TransientError
 from opendt.settings import WindowSettings
@@ -71,6 +72,32 @@ def test_a_run_with_kills_is_the_undisturbed_run(kafka_server, real, folder, see
         replay.close()
     assert kills == []
     assert content(batches) == expected
+
+
+@pytest.mark.timeout(1200)
+def test_kill_minus_9_five_times_leaves_the_lake_of_an_undisturbed_run(kafka_server, tmp_path):
+    """The short form of `make chaos`, which does it 30 times."""
+    outcome = chaos(kafka_server, tmp_path, moments=5, seed=4, windows=48, window_s=3600)
+    assert outcome.differences == []
+    assert outcome.rows["power_samples"] > 5000
+    assert {kill.victim for kill in outcome.kills} == {"producer", "twin", "broker"}
+    assert outcome.starts["twin"] > 1
+
+
+def test_moments_are_those_of_their_seed():
+    moments = [(kill.window, kill.pause_s, kill.victim) for kill in draw(30, 180, seed=7)]
+    assert moments == [(kill.window, kill.pause_s, kill.victim) for kill in draw(30, 180, seed=7)]
+    assert len({window for window, _, _ in moments}) == 30
+    assert max(window for window, _, _ in moments) < 0.9 * 180
+
+
+def test_a_row_too_many_or_another_value_is_a_difference():
+    calm = {"windows": [{"window_index": 0, "energy_j": 1.0}], "runs": [{"windows": 1}]}
+    assert differences(calm, calm) == []
+    (twice,) = differences(calm, calm | {"windows": calm["windows"] * 2})
+    assert twice == "windows: 1 rows undisturbed, 2 with kills"
+    (other,) = differences(calm, calm | {"windows": [{"window_index": 0, "energy_j": 2.0}]})
+    assert "'energy_j': (1.0, 2.0)" in other
 
 
 def disturb(what, kafka_server, replay, folder, settings):
