@@ -1,4 +1,4 @@
-"""Fragments read together must be what they are when read one by one, and anything odd must be refused as it is there."""
+"""Fragments read together must be what they are when read one by one, and what is refused there is refused here."""
 
 from __future__ import annotations
 
@@ -23,14 +23,18 @@ def text(**changed: object) -> bytes:
 
 
 ODD = [
-    b"", b" ", b"{}", b"[]", b"{", b"null", b'"x"', b"\xff{", text() + b"x", text() + b"\n" + text(), text() + b" " + text(),
+    b"", b" ", b"{}", b"[]", b"{", b"null", b'"x"', b"\xff{", text() + b"x", text() + b"\n" + text(),
+    text() + b" " + text(),
     text(duration=1.5), text(duration="30000"), text(duration=True), text(duration=-1), text(duration=2**62),
     text(duration=2**70), text(duration=None), text(cpu_usage=None), text(cpu_usage="5"), text(cpu_usage=-1.0),
     text(cpu_usage=float("nan")), text(cpu_usage=1e300), text(cpu_usage=[1]), text(submission_time=None),
     text(submission_time="yesterday"), text(submission_time="1969-12-31T00:00:00"), text(submission_time="1970-01-01"),
     text(submission_time={"a": 1}), b'{"duration":30000}', text()[:-1], text(submission_time="2022-13-06T22:00:30"),
 ]  # fmt: skip
-UNUSUAL = [b"\n" + text(), text(cpu_usage=7), text(cpu_usage=1e-7), text(duration=0), text(more=1), text(submission_time="2022-10-06T22:00:30.25")]  # fmt: skip
+UNUSUAL = [
+    b"\n" + text(), text(cpu_usage=7), text(cpu_usage=1e-7), text(duration=0), text(more=1),
+    text(submission_time="2022-10-06T22:00:30.25"),
+]  # fmt: skip
 
 values = st.one_of(
     st.builds(
