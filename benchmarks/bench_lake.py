@@ -1,4 +1,4 @@
-"""What the lake costs: committing windows, reading a week of power, and the API under ten clients while a run writes.
+"""What the lake costs: committing windows, and reading a week of power. The API has a benchmark of its own.
 
 Usage: python benchmarks/bench_lake.py [--windows 168] [--out benchmarks/results/lake.json]
 
@@ -9,15 +9,12 @@ ten trials, 200 kB of engine state.
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import os
 import platform
 import statistics
 import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,8 +30,6 @@ HOUR_MS = 3_600_000
 T0 = 1_665_100_800_000
 POWER = 120
 HOSTS = 277
-CLIENTS = 10
-ASK_S = 10.0
 
 
 def window(index: int, run_id: str = "bench") -> WindowCommit:
@@ -91,14 +86,16 @@ def background(count: int) -> dict[str, float]:
 
 def reading(folder: Path) -> dict[str, float]:
     """Milliseconds of typical queries on the week."""
-    reader = LakeReader(LakeSettings(path=folder), fresh_s=0.0)
+    reader = LakeReader(LakeSettings(path=folder))
     run = RunKey("bench", "default")
     week = (
         "SELECT timestamp_ms // 60000 AS t, avg(simulated_w), avg(measured_w) FROM power_samples "
         "WHERE run_id = 'bench' GROUP BY 1 ORDER BY 1"
     )
+    windows = "SELECT window_index, committed_ms FROM windows WHERE run_id = ? AND datacenter = ?"
     cases: dict[str, Callable[[], Any]] = {
-        "version_ms": lambda: reader.version(run),
+        "last_commit_ms": reader.commit,
+        "windows_of_a_run_ms": lambda: reader.query(windows, [run.run_id, run.datacenter]),
         "week_60s_ms": lambda: reader.query(week),
         "accuracy_ms": lambda: reader.query("SELECT * FROM accuracy WHERE run_id = 'bench'"),
         "latest_run_ms": lambda: reader.query("SELECT * FROM latest_run"),
@@ -106,60 +103,6 @@ def reading(folder: Path) -> dict[str, float]:
     found = {name: round(statistics.median(_times(case, 10)), 1) for name, case in cases.items()}
     reader.close()
     return found
-
-
-def api_under_load(folder: Path) -> dict[str, Any]:
-    """Latency of a week of power at 60 s for ten clients while another process commits two windows a second."""
-    code = "from opendt.cli import main; main()"
-    port = 18_080
-    server = subprocess.Popen(
-        [sys.executable, "-c", code, "api", "--port", str(port), "--lake", str(folder)], stdout=subprocess.DEVNULL
-    )
-    writer = subprocess.Popen([sys.executable, __file__, "--write", str(folder)])
-    try:
-        _ask_until_there(port)
-        latencies: list[float] = []
-        threads = [threading.Thread(target=_client, args=(port, latencies)) for _ in range(CLIENTS)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        for process in (writer, server):
-            process.terminate()
-            process.wait(30)
-    ordered = sorted(latencies)
-    return {
-        "requests": len(ordered),
-        "p50_ms": round(ordered[len(ordered) // 2], 1),
-        "p95_ms": round(ordered[int(len(ordered) * 0.95)], 1),
-        "max_ms": round(ordered[-1], 1),
-    }
-
-
-def _client(port: int, latencies: list[float]) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", port)
-    end = time.monotonic() + ASK_S
-    while time.monotonic() < end:
-        started = time.perf_counter()
-        connection.request("GET", "/api/power?interval_seconds=60&run_id=bench", headers={"Accept-Encoding": "gzip"})
-        answer = connection.getresponse()
-        answer.read()
-        latencies.append((time.perf_counter() - started) * 1e3)
-        assert answer.status == 200
-        time.sleep(0.1)
-
-
-def _ask_until_there(port: int) -> None:
-    for _ in range(300):
-        try:
-            connection = http.client.HTTPConnection("127.0.0.1", port)
-            connection.request("GET", "/api/power?interval_seconds=60&run_id=bench")
-            connection.getresponse().read()
-            return
-        except OSError:
-            time.sleep(0.1)
-    raise SystemExit("the API did not start")
 
 
 def write_slowly(folder: Path) -> None:
@@ -185,11 +128,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--windows", type=int, default=168)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--write", type=Path, help="commit windows to this lake until terminated")
     given = parser.parse_args()
-    if given.write:
-        write_slowly(given.write)
-        return
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     results: dict[str, Any] = {
         "benchmark": "lake", "commit": commit, "cores": os.cpu_count(), "machine": platform.machine(),
@@ -204,7 +143,6 @@ def main() -> None:
             for first in range(0, given.windows, 8):
                 lake.commit_windows([window(n) for n in range(first, min(first + 8, given.windows))])
             results["reading"] = reading(folder)
-            results["api"] = api_under_load(folder)
             results["maintain"] = lake.maintain().as_dict()
         results["reading_after_maintain"] = reading(folder)
     results["load_at_end"] = round(os.getloadavg()[0], 1)

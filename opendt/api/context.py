@@ -16,9 +16,10 @@ from opendt.api.errors import NotFoundError
 from opendt.api.launcher import Launcher
 from opendt.api.respond import BodyCache
 from opendt.api.security import Guard, RateLimit
+from opendt.api.series import SeriesReader
 from opendt.lake import Lake
 from opendt.lake.connection import catalog_file
-from opendt.lake.reader import LakeReader, RunKey
+from opendt.lake.reader import Commit, LakeReader, RunKey
 from opendt.lake.sql_process import SqlPool
 from opendt.settings import Settings
 from opendt.store import Store
@@ -38,6 +39,7 @@ class Context:
         self.config = config
         self.guard = Guard(settings, token)
         self.lake = LakeReader(settings.lake)
+        self.series = SeriesReader(self.lake)
         self.bodies = BodyCache()
         self.sql = SqlPool(settings.lake, settings.api.sql_workers)
         self.sql_rate = RateLimit(settings.api.sql_per_minute)
@@ -52,6 +54,7 @@ class Context:
         """End processes and close connections."""
         self.launcher.close()
         self.sql.close()
+        self.series.close()
         self.lake.close()
         with self._changing:
             self._close_writers()
@@ -72,10 +75,7 @@ class Context:
             settings = settings.model_copy(update={"datacenter": datacenter})
         with self._changing:
             lake, store = self._writers()
-            try:
-                yield Desk.of(settings, store, lake)
-            finally:
-                self.lake.forget()
+            yield Desk.of(settings, store, lake)
 
     def _writers(self) -> tuple[Lake, Store]:
         """Lake and store open for writing; opened again when the lake's folder was replaced."""
@@ -100,7 +100,7 @@ class Context:
             lake.close()
             store.close()
 
-    def run_key(self, run_id: str, datacenter: str | None = None) -> RunKey:
+    def run_key(self, run_id: str, datacenter: str | None = None, at: Commit | None = None) -> RunKey:
         """A run that exists; ``latest`` names the one started last.
 
         Raises ``NotFoundError`` when there is none.
@@ -109,9 +109,11 @@ class Context:
         where += " AND datacenter = ?" if datacenter else ""
         given = (() if run_id == LATEST else (run_id,)) + ((datacenter,) if datacenter else ())
         found = self.lake.recent(
-            f"SELECT run_id, datacenter, trace FROM runs WHERE true {where} "
+            f"SELECT run_id, datacenter FROM runs WHERE true {where} "
             "ORDER BY datacenter = ? DESC, started_ms DESC, run_id DESC LIMIT 1",
             (*given, self.settings.datacenter),
+            tables=("runs",),
+            at=at,
         )
         if not found:
             place = f" in datacenter {datacenter}" if datacenter else ""
@@ -119,20 +121,33 @@ class Context:
             raise NotFoundError(f"the lake has no {what}{place}. See /api/runs.", run_id=run_id)
         return RunKey(found[0]["run_id"], found[0]["datacenter"])
 
+    def trace_of(self, run: RunKey, at: Commit | None = None) -> str | None:
+        """Name of the trace a run replays."""
+        found = self.lake.recent(
+            "SELECT trace FROM runs WHERE run_id = ? AND datacenter = ?",
+            (run.run_id, run.datacenter),
+            tables=("runs",),
+            at=at,
+        )
+        return found[0]["trace"] if found else None
 
-def context(request: Request) -> Context:
+
+# These are coroutines although they wait for nothing: FastAPI sends plain functions to a thread and back.
+
+
+async def context(request: Request) -> Context:
     """The app's state, as a dependency."""
     return request.app.state.context
 
 
-def may_read(request: Request) -> None:
+async def may_read(request: Request) -> None:
     """Dependency of every route that reads."""
-    context(request).guard.reading(request)
+    request.app.state.context.guard.reading(request)
 
 
-def may_change(request: Request) -> None:
+async def may_change(request: Request) -> None:
     """Dependency of every route that changes something."""
-    context(request).guard.changing(request)
+    request.app.state.context.guard.changing(request)
 
 
 def epoch_ms(moment: datetime | None) -> int | None:

@@ -24,18 +24,18 @@ def encode(value: Any) -> bytes:
 
 def table_rows(table: pa.Table) -> list[dict[str, Any]]:
     """Rows as mappings, quickly where every column is a number, a truth value or text."""
-    if not all(_simple(field.type) for field in table.schema):
+    if not all(is_simple(field.type) for field in table.schema):
         return plain_rows(table)
     names = table.column_names
     return [dict(zip(names, row, strict=True)) for row in zip(*(c.to_pylist() for c in table.columns), strict=True)]
 
 
-def csv_bytes(table: pa.Table) -> bytes:
-    """The table as CSV."""
-    if not all(_simple(field.type) for field in table.schema):
+def csv_bytes(table: pa.Table, *, header: bool = True) -> bytes:
+    """The table as CSV; without a header only where every column is simple."""
+    if not all(is_simple(field.type) for field in table.schema):
         return to_csv(table).encode()
     sink = pa.BufferOutputStream()
-    pa_csv.write_csv(table, sink, pa_csv.WriteOptions(quoting_style="needed"))
+    pa_csv.write_csv(table, sink, pa_csv.WriteOptions(include_header=header, quoting_style="needed"))
     return sink.getvalue().to_pybytes()
 
 
@@ -47,7 +47,8 @@ def arrow_bytes(table: pa.Table) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def _simple(kind: pa.DataType) -> bool:
+def is_simple(kind: pa.DataType) -> bool:
+    """Whether values of a type are numbers, truth values or text."""
     types = pa.types
     return (
         types.is_integer(kind)

@@ -27,7 +27,7 @@ StartTime = Annotated[datetime | None, Query(description="Only from this time on
 EndTime = Annotated[datetime | None, Query(description="Only before this time (ISO 8601).")]
 
 
-def _span(
+async def _span(
     interval_seconds: Annotated[int, Query(ge=1, le=604_800, description="Length of a bucket [s].")] = 60,
     start_time: StartTime = None,
     end_time: EndTime = None,
@@ -35,7 +35,7 @@ def _span(
     return Span(interval_seconds, epoch_ms(start_time), epoch_ms(end_time))
 
 
-def _coarse_span(
+async def _coarse_span(
     interval_seconds: Annotated[int, Query(ge=1, le=604_800, description="Length of a bucket [s].")] = 3_600,
     start_time: StartTime = None,
     end_time: EndTime = None,

@@ -1,11 +1,14 @@
-"""Responses that are cheap to ask for again: negotiated, tagged, kept ready and compressed."""
+"""Responses that are cheap to ask for again: negotiated, tagged, kept ready and compressed.
+
+A long body is kept in parts. When a run has committed another window, the parts in front are as before: only what
+changed is encoded and compressed again. Deflate streams can be joined where they were flushed completely.
+"""
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import threading
-import time
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,72 +18,115 @@ import pyarrow as pa
 from fastapi import Request
 from starlette.responses import Response
 
-from opendt.api.encode import ARROW, CSV, JSON, arrow_bytes, csv_bytes, encode, table_rows
+from opendt.api.encode import ARROW, CSV, JSON, arrow_bytes, csv_bytes, encode, is_simple, table_rows
+from opendt.lake.reader import Commit
 
 Format = Literal["json", "csv", "arrow"]
 MEDIA_TYPES: dict[Format, str] = {"json": JSON, "csv": CSV, "arrow": ARROW}
 GZIP_FROM = 1_024  # bytes below which compressing costs more than it saves
-STALE_S = 2.0  # how long an older body may stand in while a new one is made
+GZIP_LEVEL = 1  # a week of power: a quarter of its size; higher levels take three times as long for a tenth less
+GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x04\xff"
+PART_ROWS = 1_024
+NEVER = Commit(-1, -1)
+
+
+class Part:
+    """A piece of a body, with its compressed form once somebody asked for it."""
+
+    __slots__ = ("deflated", "text")
+
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+        self.deflated: bytes | None = None
+
+    def deflate(self) -> bytes:
+        """The piece as deflate blocks that refer to nothing before them and end at a whole byte."""
+        if self.deflated is None:
+            squeeze = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+            self.deflated = squeeze.compress(self.text) + squeeze.flush(zlib.Z_FULL_FLUSH)
+        return self.deflated
 
 
 @dataclass(slots=True)
 class Body:
-    """A response's bytes, with its compressed form once somebody asked for it."""
+    """A response's bytes in parts; ``table`` has the rows of the parts, ``PART_ROWS`` each, if any."""
 
-    data: bytes
+    parts: tuple[Part, ...]
     tag: str
     media_type: str
-    packed: bytes | None = None
+    table: pa.Table | None = None
+    _packed: bytes | None = None
+    _packing: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def of(cls, data: bytes, tag: str, media_type: str) -> Body:
+        """A body in one part."""
+        return cls((Part(data),), tag, media_type)
+
+    @property
+    def data(self) -> bytes:
+        """The bytes."""
+        return self.parts[0].text if len(self.parts) == 1 else b"".join(part.text for part in self.parts)
+
+    def is_long(self) -> bool:
+        """Whether compressing pays."""
+        return sum(len(part.text) for part in self.parts) >= GZIP_FROM
+
+    def packed(self) -> bytes:
+        """The bytes as a gzip file; made once."""
+        with self._packing:
+            if self._packed is None:
+                crc, size = 0, 0
+                for part in self.parts:
+                    crc, size = zlib.crc32(part.text, crc), size + len(part.text)
+                tail = b"\x03\x00" + crc.to_bytes(4, "little") + (size & 0xFFFFFFFF).to_bytes(4, "little")
+                self._packed = b"".join([GZIP_HEAD, *(part.deflate() for part in self.parts), tail])
+            return self._packed
 
     def size(self) -> int:
         """Bytes held."""
-        return len(self.data) + len(self.packed or b"")
+        held = sum(len(part.text) + len(part.deflated or b"") for part in self.parts) + len(self._packed or b"")
+        return held + (self.table.nbytes if self.table is not None else 0)
 
 
 @dataclass(slots=True)
 class _Kept:
-    """The last body of a key, the version it shows, and when that was last known to be the newest."""
+    """The last body of a key, the version it shows, and the commit as of which it does."""
 
     making: threading.Lock = field(default_factory=threading.Lock)
     body: Body | None = None
     version: str = ""
-    newest_at: float = float("-inf")
+    at: Commit = NEVER
+
+
+Make = Callable[[Body | None], Body]
 
 
 class BodyCache:
     """The last body per key; least recently used keys are dropped beyond a size.
 
-    When a key's version has changed, one thread makes the new body. Others get the one before meanwhile, if it was the
-    newest less than ``STALE_S`` ago, and wait otherwise.
+    When a key's version has changed, one thread makes the new body and those who ask meanwhile wait for it.
     """
 
-    def __init__(self, max_bytes: int = 128 << 20, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, max_bytes: int = 128 << 20) -> None:
         self._max_bytes = max_bytes
-        self._clock = clock
         self._kept: OrderedDict[Any, _Kept] = OrderedDict()
         self._guard = threading.Lock()
 
-    def get(self, key: Any, version: str, make: Callable[[], Body], *, fresh: bool = False) -> Body:
-        """The body of a key at a version, made if needed; with ``fresh`` never an older one."""
+    def get(self, key: Any, version: str, at: Commit, make: Make) -> Body:
+        """The body of a key at a version, which is the newest as of a commit; made if needed, from the one before."""
         with self._guard:
             kept = self._kept.setdefault(key, _Kept())
             self._kept.move_to_end(key)
-            now = self._clock()
             if kept.body is not None and kept.version == version:
-                kept.newest_at = now
                 return kept.body
-            old = kept.body if not fresh and now - kept.newest_at < STALE_S else None
-        if not kept.making.acquire(blocking=old is None):
-            assert old is not None
-            return old
-        try:
-            if kept.body is None or kept.version != version:
-                kept.body, kept.version = make(), version
-                kept.newest_at = self._clock()
+        with kept.making:
+            newer = kept.at.lake == at.lake and kept.at.number >= at.number
+            if kept.body is None or (kept.version != version and not newer):
+                kept.body = make(kept.body)
+                kept.version, kept.at = version, at
                 self._shrink()
             return kept.body
-        finally:
-            kept.making.release()
 
     def _shrink(self) -> None:
         with self._guard:
@@ -110,7 +156,34 @@ def make_body(
         data = arrow_bytes(table)
     else:
         data = encode(wrap(table_rows(table)))
-    return Body(data, tag_of(version, wanted), MEDIA_TYPES[wanted])
+    return Body.of(data, tag_of(version, wanted), MEDIA_TYPES[wanted])
+
+
+def make_long_body(
+    table: pa.Table, wanted: Format, version: Any, metadata: dict[str, Any], before: Body | None
+) -> Body:
+    """A table as a body: JSON rows as ``data`` beside ``metadata``, or CSV, or Arrow.
+
+    Parts whose rows are those of the body before are taken from it.
+    """
+    tag, media_type = tag_of(version, wanted), MEDIA_TYPES[wanted]
+    if wanted == "arrow" or not all(is_simple(field.type) for field in table.schema):
+        return make_body(table, wanted, version, lambda rows: {"data": rows, "metadata": metadata})
+    if wanted == "csv":
+        head, tail = csv_bytes(table.slice(0, 0)), b""
+    else:
+        head, tail = b'{"data":[', b'],"metadata":' + encode(metadata) + b"}"
+    parts = [_part(table, wanted, start, before) for start in range(0, table.num_rows, PART_ROWS)]
+    return Body((Part(head), *parts, Part(tail)), tag, media_type, table)
+
+
+def _part(table: pa.Table, wanted: Format, start: int, before: Body | None) -> Part:
+    rows = table.slice(start, PART_ROWS)
+    if before is not None and before.table is not None and before.table.slice(start, PART_ROWS).equals(rows):
+        return before.parts[1 + start // PART_ROWS]
+    if wanted == "csv":
+        return Part(csv_bytes(rows, header=False))
+    return Part((b"," if start else b"") + encode(table_rows(rows))[1:-1])
 
 
 def tag_of(*parts: Any) -> str:
@@ -123,12 +196,11 @@ def send(request: Request, body: Body) -> Response:
     headers = {"ETag": body.tag, "Cache-Control": "private, no-cache", "Vary": "Accept, Accept-Encoding"}
     if has(request, body.tag):
         return Response(status_code=304, headers=headers)
-    data = body.data
-    if len(data) >= GZIP_FROM and "gzip" in request.headers.get("accept-encoding", ""):
-        if body.packed is None:
-            body.packed = gzip.compress(data, compresslevel=1, mtime=0)
-        data = body.packed
+    if body.is_long() and "gzip" in request.headers.get("accept-encoding", ""):
+        data = body.packed()
         headers["Content-Encoding"] = "gzip"
+    else:
+        data = body.data
     return Response(data, headers=headers, media_type=body.media_type)
 
 
@@ -141,10 +213,4 @@ def has(request: Request, tag: str) -> bool:
 def send_json(request: Request, value: Any) -> Response:
     """A JSON value as a response, tagged by its content."""
     data = encode(value)
-    return send(request, Body(data, tag_of(data), JSON))
-
-
-def wants_fresh(request: Request) -> bool:
-    """Whether the client asks for the newest answer, however long it takes (``Cache-Control: no-cache``)."""
-    wish = request.headers.get("cache-control", "")
-    return "no-cache" in wish or "max-age=0" in wish
+    return send(request, Body.of(data, tag_of(data), JSON))

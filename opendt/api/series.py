@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from opendt.errors import InputError
-from opendt.lake.reader import LakeReader, RunKey
+from opendt.lake.reader import Commit, LakeReader, RunKey
+from opendt.lake.samples import ArrowQueries, PowerSamples
 
 MAX_POINTS = 250_000
 
@@ -28,9 +29,8 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A table and how its columns are aggregated; ``time`` is the name of the time column."""
+    """How columns of power samples are aggregated; ``time`` is the name of the time column."""
 
-    table: str
     columns: tuple[tuple[str, str], ...]
     time: str = "time"
     having: str = "true"
@@ -42,7 +42,6 @@ _MEANS = (
 )  # fmt: skip
 
 POWER = Series(
-    "power_samples",
     (
         *((name, f"avg({name})") for name in _MEANS),
         ("error_pct", "avg(100.0 * abs(simulated_w - measured_w) / measured_w) FILTER (measured_w > 0)"),
@@ -51,7 +50,6 @@ POWER = Series(
 )
 
 CARBON = Series(
-    "power_samples",
     (
         ("carbon_intensity_g_per_kwh", "avg(carbon_intensity_g_per_kwh)"),
         ("simulated_w", "avg(simulated_w)"),
@@ -61,11 +59,8 @@ CARBON = Series(
 )
 
 # Field names of the older REST API.
-OLD_POWER = Series(
-    "power_samples", (("simulated_power", "avg(simulated_w)"), ("actual_power", "avg(measured_w)")), "timestamp"
-)
+OLD_POWER = Series((("simulated_power", "avg(simulated_w)"), ("actual_power", "avg(measured_w)")), "timestamp")
 OLD_CARBON = Series(
-    "power_samples",
     (
         ("carbon_intensity", "avg(carbon_intensity_g_per_kwh)"),
         ("power_draw", "avg(simulated_w)"),
@@ -76,23 +71,39 @@ OLD_CARBON = Series(
 )
 
 
-def read_series(lake: LakeReader, series: Series, run: RunKey, span: Span, *, text_time: bool = True) -> pa.Table:
-    """A series with its time as ISO 8601 text, or as timestamps.
+class SeriesReader:
+    """Reads series of power samples: from memory, or from the lake for runs too long to keep there."""
 
-    Raises ``InputError`` when it would have more than ``MAX_POINTS`` points.
-    """
-    where, params = _where(run, span)
+    def __init__(self, lake: LakeReader) -> None:
+        self._lake = lake
+        self._samples = PowerSamples(lake)
+        self._queries = ArrowQueries()
+
+    def close(self) -> None:
+        """Close every connection of its own."""
+        self._queries.close()
+
+    def read(self, series: Series, run: RunKey, span: Span, at: Commit, *, text_time: bool = True) -> pa.Table:
+        """A series as of a commit or later, with its time as ISO 8601 text, or as timestamps.
+
+        Raises ``InputError`` when it would have more than ``MAX_POINTS`` points.
+        """
+        samples = self._samples.of(run, at)
+        if samples is None:
+            where, params = _where(run, span)
+            return _checked(self._lake.query(_series_sql(series, span, "power_samples", where, text_time), params))
+        where, params = _within(span)
+        return _checked(self._queries.query(samples, _series_sql(series, span, "samples", where, text_time), params))
+
+
+def _series_sql(series: Series, span: Span, source: str, where: str, text_time: bool) -> str:
     columns = ", ".join(f"{expression} AS {name}" for name, expression in series.columns)
     names = ", ".join(name for name, _ in series.columns)
     step = span.interval_s * 1_000
-    return _bounded(
-        lake,
-        f"""SELECT {_time(text_time)} AS {series.time}, {names}
+    return f"""SELECT {_time(text_time)} AS {series.time}, {names}
         FROM (SELECT timestamp_ms // {step} * {step} AS bucket_ms, {columns}
-              FROM {series.table} WHERE {where} GROUP BY 1)
-        WHERE {series.having} ORDER BY bucket_ms LIMIT {MAX_POINTS + 1}""",
-        params,
-    )
+              FROM {source} WHERE {where} GROUP BY 1)
+        WHERE {series.having} ORDER BY bucket_ms LIMIT {MAX_POINTS + 1}"""
 
 
 HOST_METRICS = ("cpu_utilization_ratio", "power_w", "tasks_running", "cpu_usage_mhz", "cpu_demand_mhz")
@@ -106,14 +117,14 @@ def read_hosts(
     if host_name is not None:
         where, params = f"{where} AND host_name = ?", [*params, host_name]
     step = span.interval_s * 1_000
-    return _bounded(
-        lake,
+    found = lake.query(
         f"""SELECT {_time(text_time)} AS time, cluster_name, host_name, {metric}
         FROM (SELECT timestamp_ms // {step} * {step} AS bucket_ms, cluster_name, host_name, avg({metric}) AS {metric}
               FROM host_samples WHERE {where} GROUP BY 1, 2, 3)
         ORDER BY bucket_ms, cluster_name, host_name LIMIT {MAX_POINTS + 1}""",
         params,
     )
+    return _checked(found)
 
 
 def read_heatmap(lake: LakeReader, run: RunKey, span: Span, metric: str) -> dict[str, Any]:
@@ -152,8 +163,7 @@ def read_heatmap(lake: LakeReader, run: RunKey, span: Span, metric: str) -> dict
     }
 
 
-def _bounded(lake: LakeReader, sql: str, params: list[object]) -> pa.Table:
-    found = lake.query(sql, params)
+def _checked(found: pa.Table) -> pa.Table:
     if found.num_rows > MAX_POINTS:
         raise _too_many()
     return found
@@ -167,13 +177,18 @@ def _too_many() -> InputError:
 
 
 def _where(run: RunKey, span: Span) -> tuple[str, list[object]]:
-    where, params = "run_id = ? AND datacenter = ?", [run.run_id, run.datacenter]
-    values: list[object] = list(params)
+    within, params = _within(span)
+    return f"run_id = ? AND datacenter = ? AND {within}", [run.run_id, run.datacenter, *params]
+
+
+def _within(span: Span) -> tuple[str, list[object]]:
+    where = "true"
+    params: list[object] = []
     for comparison, moment in ((">=", span.start_ms), ("<", span.end_ms)):
         if moment is not None:
             where += f" AND timestamp_ms {comparison} ?"
-            values.append(moment)
-    return where, values
+            params.append(moment)
+    return where, params
 
 
 def _iso(column: str) -> str:

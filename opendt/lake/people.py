@@ -16,7 +16,8 @@ import duckdb
 import pyarrow as pa
 
 from opendt.errors import LakeBusyError
-from opendt.lake.connection import NAME, connect, data_path, quote
+from opendt.lake.commits import connect_complete
+from opendt.lake.connection import NAME, data_path, quote
 from opendt.lake.retry import is_passing
 from opendt.lake.statements import StatementError, check_statement
 from opendt.settings import LakeSettings
@@ -47,7 +48,7 @@ class ReadOnlySession:
 
     def __init__(self, settings: LakeSettings, *, as_of: int | datetime | None = None) -> None:
         self._settings = settings
-        self._connection = connect(settings, read_only=True, as_of=as_of, threads=2)
+        self._connection = connect_complete(settings, as_of=as_of, threads=2)
         try:
             _lock_down(self._connection, settings)
         except BaseException:

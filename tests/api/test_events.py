@@ -32,7 +32,6 @@ def indexes(events: list[tuple[str, dict[str, Any]]]) -> list[int]:
 def commit(ctx: Any, *args: Any) -> None:
     with Lake.open(ctx.settings.lake) as lake:
         lake.commit_window(window(*args))
-    ctx.lake.forget()
 
 
 def context_of(client: TestClient) -> Any:
@@ -67,7 +66,6 @@ def test_latest_moves_on_to_a_new_run(own: TestClient) -> None:
     with Lake.open(ctx.settings.lake) as lake:
         lake.start_run("run-2", "dc", "pipeline")
         lake.commit_window(window(0, "run-2"))
-    ctx.lake.forget()
     events = parse(follower.news())
     assert indexes(events) == [0]
     assert events[-1][1]["run_id"] == "run-2"
@@ -82,7 +80,6 @@ def test_without_a_lake_it_waits_and_then_sees_the_first_run(bare: TestClient) -
     assert follower.news() == b""
     with Lake.open(ctx.settings.lake) as lake:
         lake.start_run("run-2", "dc", "pipeline")
-    ctx.lake.forget()
     assert [kind for kind, _ in parse(follower.news())] == ["run"]
 
 

@@ -58,9 +58,10 @@ def power(
 
     ``actual_power`` is null where there is no measurement.
     """
-    run = ctx.run_key(run_id, datacenter)
+    at = ctx.lake.commit()
+    run = ctx.run_key(run_id, datacenter, at)
     span = Span(interval_seconds, epoch_ms(start_time), epoch_ms(end_time))
-    return series_response(request, ctx, OLD_POWER, run, span, output, {"workload": _trace(ctx, run.run_id)})
+    return series_response(request, ctx, OLD_POWER, run, span, output, at, {"workload": ctx.trace_of(run, at)})
 
 
 @reads.get(
@@ -72,7 +73,8 @@ def co2_emission(
 ) -> Response:  # fmt: skip
     """Carbon intensity [gCO2/kWh], simulated power [W] and emission rate [gCO2/h], mean per interval."""
     span = Span(interval_seconds, epoch_ms(start_time), epoch_ms(end_time))
-    return series_response(request, ctx, OLD_CARBON, ctx.run_key(run_id, datacenter), span, output)
+    at = ctx.lake.commit()
+    return series_response(request, ctx, OLD_CARBON, ctx.run_key(run_id, datacenter, at), span, output, at)
 
 
 @reads.get("/status", response_model=JsonObject, summary="State of the system")
@@ -197,8 +199,3 @@ def _activate(ctx: Context, topology: Topology, reason: str) -> bool:
         desk.store.set_active_topology(desk.datacenter, topology, source="api", decided_by="api", reason=reason)
         copy_events(desk.store, desk.lake)
         return desk.publish(topology)
-
-
-def _trace(ctx: Context, run_id: str) -> str | None:
-    found = ctx.lake.recent("SELECT trace FROM runs WHERE run_id = ? LIMIT 1", (run_id,))
-    return found[0]["trace"] if found else None

@@ -12,7 +12,7 @@ from opendt.api.context import Context, context, may_read, page
 from opendt.api.errors import RESPONSES
 from opendt.api.models import JsonObject, Page
 from opendt.api.parameters import DatacenterQuery, FormatQuery, Limit, Offset, RunId
-from opendt.api.respond import chosen_format, make_body, send, send_json, wants_fresh
+from opendt.api.respond import chosen_format, make_body, send, send_json
 from opendt.lake.plain import plain_rows
 from opendt.lake.queries import RUNS
 from opendt.lake.reader import RunKey
@@ -169,11 +169,11 @@ def _listing(
     """A list of a run as a page, or as CSV or Arrow; made once per state of the run."""
     wanted = chosen_format(request, output)
     where, params = _filters({"run_id": run.run_id, "datacenter": run.datacenter, **(filters or {})})
-    fresh = wants_fresh(request)
-    version = ctx.lake.snapshot() if listing is SLO else ctx.lake.version(run, fresh=fresh)
+    at = ctx.lake.commit()
+    version = f"{at.lake}.{at.number}" if listing is SLO else ctx.lake.version(run, at)
     key = (listing.source, tuple(params), where, limit, offset, wanted)
 
-    def make() -> Any:
+    def make(_: Any) -> Any:
         (count,) = ctx.lake.rows(f"SELECT count(*) AS n FROM {listing.source} WHERE {where}", params)
         table = ctx.lake.query(
             f"SELECT {listing.columns} FROM {listing.source} WHERE {where} "
@@ -182,7 +182,7 @@ def _listing(
         )
         return make_body(table, wanted, (key, version), lambda rows: page(rows, count["n"], limit, offset))
 
-    return send(request, ctx.bodies.get(key, version, make, fresh=fresh))
+    return send(request, ctx.bodies.get(key, version, at, make))
 
 
 def _filters(values: dict[str, Any]) -> tuple[str, list[Any]]:
