@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from prefect.context import FlowRunContext
 from flows.showing import show
 
 UPDATE_EVERY_S = 2.0
+LAST_UPDATE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +42,22 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 class Progress:
-    """Tells listener and artifact. An artifact update costs a request, so there is at most one every two seconds."""
+    """Tells listener and artifact. An artifact update costs a request, so there is at most one every two seconds.
+
+    Requests are made beside the flow: while the server is slow or out of reach, work goes on, and what it hears next is
+    the newest state.
+    """
 
     def __init__(self, total: int, description: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.total = total
         self.description = description
         self._clock = clock
-        self._artifact: UUID | None = None
         self._updated = clock()
+        self._artifact: UUID | None = None
+        self._lock = threading.Lock()
+        self._wanted_pct: float | None = None
+        self._posting = False
+        self._poster: threading.Thread | None = None
 
     def update(self, done: int, text: str) -> None:
         """Say how far it is."""
@@ -60,16 +70,35 @@ class Progress:
             self._show(done)
 
     def done(self) -> None:
-        """Show the end, if the artifact exists at all."""
-        if self._artifact is not None:
+        """Show the end, if there is anything to show it on; waits a moment for the server."""
+        if self._poster is not None:
             self._show(self.total)
+            self._poster.join(LAST_UPDATE_S)
 
     def _show(self, done: int) -> None:
         if FlowRunContext.get() is None or self.total <= 0:
             return
+        with self._lock:
+            self._wanted_pct = min(100.0, 100.0 * done / self.total)
+            if self._posting:
+                return
+            self._posting = True
+        self._poster = threading.Thread(target=copy_context().run, args=(self._post,), name="progress", daemon=True)
+        self._poster.start()
+
+    def _post(self) -> None:
+        """Make requests until the newest state is shown."""
+        while True:
+            with self._lock:
+                share_pct, self._wanted_pct = self._wanted_pct, None
+                if share_pct is None:
+                    self._posting = False
+                    return
+            self._send(share_pct)
+
+    def _send(self, share_pct: float) -> None:
         from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-        share_pct = min(100.0, 100.0 * done / self.total)
         known = self._artifact
         if known is None:
             made = show(lambda: create_progress_artifact(progress=share_pct, description=self.description))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
+import httpx
 from prefect import Flow
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
@@ -18,7 +19,7 @@ from prefect.runtime import flow_run
 from flows.events import TAG
 from flows.parameters import Parameters, RunParameters
 from flows.server import reachable_api, require_api
-from opendt.errors import InputError
+from opendt.errors import InputError, TransientError
 from opendt.settings import PrefectSettings
 from opendt.twin.run import new_run_id
 
@@ -32,6 +33,8 @@ def run_flow(flow: Flow[[Any], R], params: Parameters, settings: PrefectSettings
     With a server (PREFECT_API_URL, the profile's, or the one that ``opendt up`` starts) it is a flow run like any
     other. Without one the same function runs plainly: Prefect's own stand-in, a temporary server, would cost ten
     seconds per run and keep little of its history; the lake keeps it anyway.
+
+    Raises ``TransientError`` when a server that was there stays away while the run ends.
     """
     from prefect import tags
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
@@ -41,7 +44,14 @@ def run_flow(flow: Flow[[Any], R], params: Parameters, settings: PrefectSettings
         return flow.fn(params)
     # Long flows send their own heartbeats (flows/heartbeat.py).
     with temporary_settings({PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(TAG):
-        return flow(params)
+        try:
+            return flow(params)
+        except httpx.HTTPError as error:
+            raise TransientError(
+                f"the Prefect server at {url} went away and did not come back ({error}). What was done is in the lake; "
+                "start it again with the same run id.",
+                url=url,
+            ) from error
 
 
 def run_remote(

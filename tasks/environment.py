@@ -19,6 +19,8 @@ DEFAULTS: dict[str, str] = {
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     # Often enough to notice a dead run within two minutes (prefect.zombie_after_s).
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+    # Waits of 2, 4, ... 128 s: a run outlives a server that is away for four minutes when the run ends.
+    "PREFECT_CLIENT_MAX_RETRIES": "7",
     # One line per window in the console and the API log would bury the sentences that matter.
     "PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL": "WARNING",
 }

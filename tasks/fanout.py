@@ -19,7 +19,7 @@ from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTa
 
 from opendt.errors import MissingDependencyError
 from opendt.settings import PrefectSettings
-from tasks.policy import Opaque, Step
+from tasks.policy import Opaque, Step, untagged
 
 R = TypeVar("R")
 
@@ -39,7 +39,7 @@ def fan_out(call: Callable[..., R], batches: Sequence[Sequence[Any]], settings: 
     if FlowRunContext.get() is None:
         return _plainly(call, batches, settings)
     names = list(signature(call.fn).parameters)
-    with task_runner(settings) as runner:
+    with untagged(), task_runner(settings) as runner:
         futures = [
             runner.submit(call, {name: _hidden(value) for name, value in zip(names, batch, strict=False)})
             for batch in batches

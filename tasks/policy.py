@@ -12,14 +12,15 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, overload
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
-from prefect.context import FlowRunContext
+from prefect.context import FlowRunContext, TagsContext
 from prefect.states import State
 
 from opendt.errors import TransientError
@@ -84,12 +85,24 @@ def _unhiding(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
+@contextmanager
+def untagged() -> Iterator[None]:
+    """Task runs started in the block do not take over the tags of their flow run.
+
+    For every tag Prefect asks the server for a concurrency slot before a task may start: a request per window, and a
+    run that cannot go on without the server.
+    """
+    with TagsContext(current_tags=set()):
+        yield
+
+
 class Step(Task[P, R]):
     """A task that is also itself: outside a flow run it is its function, retried by the same rule."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if FlowRunContext.get() is not None:
-            return super().__call__(*map(_hidden, args), **{name: _hidden(value) for name, value in kwargs.items()})
+            with untagged():
+                return super().__call__(*map(_hidden, args), **{name: _hidden(value) for name, value in kwargs.items()})
         first = self.retry_delay_seconds
         delays = list(first) if isinstance(first, list) else [float(first or 0.0)] * self.retries
         return retrying(lambda: self.fn(*args, **kwargs), delays, what=self.name)
@@ -100,11 +113,11 @@ def step(function: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
 def step(
     *, name: str | None = None, run_name: str | None = None, timeout_s: float = STEP_TIMEOUT_S,
-    retries: int = RETRIES, tags: Sequence[str] = (),
+    retries: int = RETRIES,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...  # fmt: skip
 def step(
     function: Callable[P, R] | None = None, /, *, name: str | None = None, run_name: str | None = None,
-    timeout_s: float = STEP_TIMEOUT_S, retries: int = RETRIES, tags: Sequence[str] = (),
+    timeout_s: float = STEP_TIMEOUT_S, retries: int = RETRIES,
 ) -> Any:  # fmt: skip
     """Make a function a task under the one policy.
 
@@ -113,7 +126,6 @@ def step(
         run_name: template of the task run's name over the parameters, e.g. ``"{run_id} window {index}"``.
         timeout_s: after this many seconds the run is failed [s]; terminal, because a hang tends to repeat.
         retries: attempts after the first, for transient errors only.
-        tags: tags of its runs.
     """
 
     def decorate(inner: Callable[P, R]) -> Callable[P, R]:
@@ -121,7 +133,7 @@ def step(
             _unhiding(inner), name=name or inner.__name__.replace("_", " "), task_run_name=run_name,
             timeout_seconds=timeout_s,
             retries=retries, retry_delay_seconds=delays_s(retries), retry_jitter_factor=JITTER,
-            retry_condition_fn=is_transient, cache_policy=NO_CACHE, persist_result=False, tags=list(tags),
+            retry_condition_fn=is_transient, cache_policy=NO_CACHE, persist_result=False,
         )  # fmt: skip
 
     return decorate if function is None else decorate(function)

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import threading
+import time
 from types import SimpleNamespace
 
+import httpx
 import numpy as np
 import pytest
 
-from flows import artifacts, progress
+from flows import artifacts, progress, showing
 from flows.progress import Progress
 from opendt.models.telemetry import PowerSeries
 from opendt.twin.totals import RunSummary
@@ -71,3 +74,40 @@ def test_an_artifact_is_updated_at_most_every_two_seconds(monkeypatch):
         now[0] += progress.UPDATE_EVERY_S / 4
         bar.update(done, "")
     assert shown == [4, 8]
+
+
+def test_work_goes_on_while_the_server_does_not_answer_and_it_hears_the_newest_state(monkeypatch):
+    now, sent, answered = [0.0], [], threading.Event()
+
+    def send(self, share_pct):
+        answered.wait(30)
+        sent.append(share_pct)
+
+    monkeypatch.setattr(Progress, "_send", send)
+    monkeypatch.setattr(progress.FlowRunContext, "get", lambda: object())
+    bar = Progress(10, "windows", clock=lambda: now[0])
+    for done in range(1, 11):  # returns at once each time
+        now[0] += progress.UPDATE_EVERY_S
+        bar.update(done, "")
+    assert sent == []
+    answered.set()
+    bar.done()
+    assert sent[0] == 10.0
+    assert sent[-1] == 100.0
+    assert len(sent) <= 3, "what lies between is of no use any more"
+
+
+def test_after_a_lost_server_the_next_artifacts_do_not_wait_for_it_again(monkeypatch):
+    calls = []
+
+    def unreachable():
+        calls.append(1)
+        raise httpx.ConnectError("connection refused")
+
+    monkeypatch.setattr(showing, "_lost_at", [])
+    monkeypatch.setattr(showing.FlowRunContext, "get", lambda: object())
+    assert showing.show(unreachable) is None
+    assert showing.show(unreachable) is None
+    assert len(calls) == 1
+    showing._lost_at[:] = [time.monotonic() - showing.PAUSE_S - 1]
+    assert showing.show(lambda: "shown") == "shown"

@@ -7,6 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import orjson
@@ -15,6 +18,9 @@ import pytest
 from opendt.lake import Lake
 from opendt.lake.schema import TABLES
 from opendt.settings import LakeSettings
+
+from .conftest import free_port
+from .proxy import Proxy
 
 DAY_WINDOWS = 24
 # Wall clock, and where records happened to lie in a broker that is new with every process.
@@ -34,9 +40,9 @@ def trace(tmp_path_factory) -> Path:
     return folder
 
 
-def command(trace: Path, lake: Path, *more: str) -> list[str]:
+def command(trace: Path, lake: Path, *more: str, run_id: str = "run-1") -> list[str]:
     opendt = Path(sys.executable).with_name("opendt")
-    return [str(opendt), "run", "--trace", str(trace), "--lake", str(lake), "--run-id", "run-1", "--json", *more]
+    return [str(opendt), "run", "--trace", str(trace), "--lake", str(lake), "--run-id", run_id, "--json", *more]
 
 
 def run(trace: Path, lake: Path, *more: str) -> dict:
@@ -57,14 +63,14 @@ def contents(lake: Path) -> dict[str, list[dict]]:
     return found
 
 
-def committed(lake: Path) -> int:
+def committed(lake: Path, run_id: str = "run-1") -> int:
     if not (lake / "catalog.sqlite").exists() and not any(lake.glob("*")):
         return 0
     from opendt.errors import OpenDTError
 
     try:
         with Lake.open(LakeSettings(path=lake), read_only=True) as opened:
-            return len(opened.committed_windows("run-1"))
+            return len(opened.committed_windows(run_id))
     except OpenDTError:
         return 0  # not there yet
 
@@ -136,41 +142,87 @@ def test_bad_input_ends_with_one_line_and_writes_nothing(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_outlives_a_restart_of_the_prefect_server(trace, tmp_path, monkeypatch):
-    import json
-    import socket
-    import urllib.request
-
     from flows.server import PrefectServer
     from opendt.settings import PrefectSettings
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
-    server = PrefectServer(PrefectSettings(port=port), tmp_path / "server.log")
+    lake = tmp_path / "lake"
+    server = PrefectServer(PrefectSettings(port=free_port()), tmp_path / "server.log")
     server.start()
     try:
-        environment = os.environ | {"PREFECT_API_URL": server.url}
-        slow = command(trace, tmp_path / "lake", "--speed", "8000")  # a day in 11 s
-        process = subprocess.Popen(slow, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        deadline = time.monotonic() + 120
-        while committed(tmp_path / "lake") < 2:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        server.stop()
-        while committed(tmp_path / "lake") < 12:  # work goes on without it, progress artifacts included
-            assert process.poll() is None, process.stderr.read().decode() if process.stderr else ""
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        server.start()
-        out, err = process.communicate(timeout=120)
-        assert process.returncode == 0, err.decode()
-        assert orjson.loads(out)["windows"] >= DAY_WINDOWS
-        request = urllib.request.Request(
-            f"{server.url}/flow_runs/filter", data=b"{}", headers={"content-type": "application/json"}
-        )
-        with urllib.request.urlopen(request) as answer:
-            (flow_run,) = json.load(answer)
-        assert flow_run["state_type"] == "COMPLETED"
+        with reporting_to(server.url, trace, lake) as process:
+            until(lambda: committed(lake) >= 2, process)
+            server.stop()
+            until(lambda: committed(lake) >= 12, process)  # work goes on without it, progress artifacts included
+            server.start()
+            finish(process)
+        assert flow_run(server.url)["state_type"] == "COMPLETED"
     finally:
         server.stop()
+
+
+@pytest.mark.slow
+def test_a_run_outlives_the_loss_of_the_network_until_its_work_is_done(trace, tmp_path, prefect_server):
+    """Two minutes of silence, as a person would try it: ``OPENDT_OUTAGE_S=120 pytest -k network``."""
+    lake = tmp_path / "lake"
+    with (
+        Proxy(prefect_server.settings.port) as network,
+        reporting_to(f"http://127.0.0.1:{network.port}/api", trace, lake, "lost") as process,
+    ):
+        until(lambda: committed(lake, "lost") >= 2, process)
+        network.lose()
+        lost = time.monotonic()
+        until(lambda: state_of(lake, "lost") == "completed", process)
+        while time.monotonic() < lost + float(os.environ.get("OPENDT_OUTAGE_S", "3")):
+            assert process.poll() is None, "it waits to tell how it ended"
+            time.sleep(0.2)
+        network.restore()
+        finish(process)
+    assert flow_run(prefect_server.url, "lost")["state_type"] == "COMPLETED"
+
+
+@contextmanager
+def reporting_to(url: str, trace: Path, lake: Path, run_id: str = "run-1") -> Iterator[subprocess.Popen]:
+    """A run of about 11 s that reports to a Prefect server."""
+    process = subprocess.Popen(
+        command(trace, lake, "--speed", "8000", run_id=run_id), env=os.environ | {"PREFECT_API_URL": url},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+def until(condition: Callable[[], bool], process: subprocess.Popen, timeout_s: float = 120.0) -> None:
+    """Wait for it while the process lives."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert process.poll() is None, process.stderr.read().decode() if process.stderr else ""
+        assert time.monotonic() < deadline
+        time.sleep(0.2)  # looking costs more than waiting
+
+
+def finish(process: subprocess.Popen) -> None:
+    """Wait for a good end with all windows."""
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err.decode()
+    assert orjson.loads(out)["windows"] >= DAY_WINDOWS
+
+
+def state_of(lake: Path, run_id: str) -> str:
+    with Lake.open(LakeSettings(path=lake), read_only=True) as opened:
+        return str(opened.rows("SELECT state FROM runs WHERE run_id = ?", [run_id])[0]["state"])
+
+
+def flow_run(url: str, run_id: str = "run-1") -> dict:
+    """The flow run whose name ends with the run id, as the server knows it."""
+    request = urllib.request.Request(
+        f"{url}/flow_runs/filter", headers={"content-type": "application/json"},
+        data=orjson.dumps({"flow_runs": {"name": {"like_": f" {run_id}"}}}),
+    )  # fmt: skip
+    with urllib.request.urlopen(request) as answer:
+        (found,) = orjson.loads(answer.read())
+    return found

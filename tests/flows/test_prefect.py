@@ -7,7 +7,7 @@ import uuid
 from collections import Counter
 
 import pytest
-from prefect import flow
+from prefect import flow, tags
 from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterId,
@@ -38,7 +38,7 @@ def _task_runs(client, flow_run_id, count):
 
     def finished():
         runs = client.read_task_runs(flow_run_filter=wanted)
-        return runs if len(runs) == count and all(r.state.is_final() for r in runs) else None
+        return runs if len(runs) == count and all(r.state and r.state.is_final() for r in runs) else None
 
     return _until(finished)
 
@@ -63,6 +63,17 @@ def story(run_id: str, which: str) -> tuple[str, int]:
     return flow_run.id, call(run_id, 4)
 
 
+@step
+def easy() -> None:
+    pass
+
+
+@flow
+def easy_story() -> str:
+    easy()
+    return flow_run.id
+
+
 def test_a_cron_schedule_creates_runs_in_its_time_zone(client):
     deployment = story.to_deployment(
         name="cron", parameters={"run_id": "a", "which": "unlucky"},
@@ -85,6 +96,14 @@ def test_a_transient_error_is_retried_until_it_succeeds(prefect_api, client):
     (task_run,) = _task_runs(client, run_id, 1)
     assert task_run.name == "flaky-run window 4"
     assert task_run.state.is_completed()
+
+
+def test_steps_ask_for_no_concurrency_slots_whatever_tags_their_run_has(prefect_api, client):
+    with tags("opendt"):
+        run_id = easy_story()
+    (task_run,) = _task_runs(client, run_id, 1)
+    assert client.read_flow_run(uuid.UUID(run_id)).tags == ["opendt"]
+    assert task_run.tags == []  # each would be a request to the server before a window may start
 
 
 def test_a_terminal_error_is_not_retried_and_its_sentence_is_the_state(prefect_api, client):
