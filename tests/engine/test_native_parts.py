@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from engine_worlds import EPOCH, host, topology, workload
 from hypothesis import given, settings
@@ -17,7 +18,7 @@ from opendt.engine.native.exact.prefabs import PREFABS
 from opendt.engine.native.exact.random import JavaRandom, SplittableRandom
 from opendt.engine.native.placement import best_by_scan, best_in_tree, build_tree, update_tree
 from opendt.engine.native.policies import read_policy
-from opendt.engine.native.tables import repeated_text, text_column
+from opendt.engine.native.tables import BLOCK_ROWS, first_rows, nullable, of_samples, repeated_text, text_column
 from opendt.engine.native.timers import sort
 from opendt.engine.native.watts import curve_arrays, watts
 from opendt.errors import ConfigError
@@ -109,6 +110,24 @@ def test_text_columns_hold_the_words(words, index):
     index = [i if i < len(words) else -1 for i in index]
     assert text_column(words, np.array(index, np.int64)).to_pylist() == [words[i] if i >= 0 else "" for i in index]
     assert repeated_text(words, 3).to_pylist() == words * 3
+
+
+@pytest.mark.parametrize("rows", [0, 1, 7, BLOCK_ROWS, 3 * BLOCK_ROWS + 5])
+def test_a_block_repeated_without_end_is_cut_where_the_rows_end(rows):
+    block = pa.array([3, 1, 2] * (BLOCK_ROWS // 3))
+    assert first_rows(block, rows).to_pylist() == ([3, 1, 2] * rows)[:rows]
+
+
+@given(st.lists(st.sampled_from([150, 150, 150, 7]), min_size=1, max_size=60), st.sampled_from([1, 3, BLOCK_ROWS]))
+@settings(max_examples=50, deadline=None)
+def test_every_row_of_a_sample_gets_the_samples_value(values, each):
+    column = of_samples(np.array(values), each, "i8")
+    np.testing.assert_array_equal(column.to_numpy(), np.repeat(values, each))
+
+
+@given(st.lists(st.integers(-2, 2), max_size=40))
+def test_negative_values_become_null(values):
+    assert nullable(np.array(values, np.int64)).to_pylist() == [v if v >= 0 else None for v in values]
 
 
 def test_fair_shares_of_the_worked_example():

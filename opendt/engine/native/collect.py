@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +15,7 @@ from opendt.engine.native.layout import Site
 from opendt.engine.native.session import Session
 from opendt.engine.native.state import NativeState
 
-_TASK_STATES = pa.array(world.STATE_NAMES, pa.string())
+_INT32 = np.iinfo(np.int32).max
 
 
 @dataclass(slots=True)
@@ -37,14 +36,13 @@ class Rows:
         parts = [getattr(b, name)[: b.used[kind]] for b in self.blocks]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def line(self, name: str, line: int, kind: int) -> Any:
-        """One line of a two-dimensional column group over all blocks."""
+    def line(self, name: str, line: Any, kind: int) -> Any:
+        """One line of a column group over all blocks; ``...`` where the group is one column."""
         parts = [getattr(b, name)[line, : b.used[kind]] for b in self.blocks]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 SAMPLES, HOSTS, TASKS, EVENTS = 0, 1, 2, 3
-SIDE_BY_SIDE_FROM = 300_000  # rows from which a second thread pays
 
 
 def result_of(state: NativeState, session: Session, rows: Rows, end_ms: int) -> SimulationResult:
@@ -53,12 +51,11 @@ def result_of(state: NativeState, session: Session, rows: Rows, end_ms: int) -> 
     clock = session.clock
     before_j, before_g = totals(state.arrays["clusters"], _sim_until(state))
     after_j, after_g = totals(session.clusters, end_ms - (state.origin_ms or 0))
-    host, task = _large_tables(state, site, session, rows)
     return SimulationResult(
         power_source=_power_source(state, site, rows),
-        host=host,
+        host=_host(state, session, rows),
         service=_service(state, rows),
-        task=task,
+        task=_task(state, session, rows) if state.options.task_rows else None,
         task_events=_events(state, site, session, rows),
         occupancy=_occupancy(state, site, rows) if state.options.occupancy_knots else None,
         energy_j=after_j - before_j,
@@ -69,18 +66,6 @@ def result_of(state: NativeState, session: Session, rows: Rows, end_ms: int) -> 
         tasks_running=int(clock[world.ACTIVE]),
         tasks_waiting=int(clock[world.QUEUE_TAIL] - clock[world.QUEUE_HEAD] + clock[world.WAITING_PARENTS]),
     )
-
-
-def _large_tables(state: NativeState, site: Site, session: Session, rows: Rows) -> tuple[pa.Table, pa.Table | None]:
-    """Host and task table; at the same time when both are large, since most of the work is copying."""
-    if not state.options.task_rows:
-        return _host(state, site, session, rows), None
-    if rows.count(HOSTS) + rows.count(TASKS) < SIDE_BY_SIDE_FROM:
-        return _host(state, site, session, rows), _task(state, session, rows)
-    with ThreadPoolExecutor(1) as pool:
-        host = pool.submit(_host, state, site, session, rows)
-        task = _task(state, session, rows)
-        return host.result(), task
 
 
 def totals(c: Any, until: int) -> tuple[float, float]:
@@ -140,29 +125,21 @@ def _service(state: NativeState, rows: Rows) -> pa.Table:
     )
 
 
-def _host(state: NativeState, site: Site, session: Session, rows: Rows) -> pa.Table:
+def _host(state: NativeState, session: Session, rows: Rows) -> pa.Table:
     at = rows.line("host_int", 0, HOSTS)
-    hosts = session.hosts
-    h = len(hosts)
+    h = len(session.hosts)
     if len(at) == 0 or h == 0:
         return tables.HOST.empty_table()
-    blocks = len(at) // h
     times = at[::h]
-    since = np.concatenate([state.arrays["clock"][[world.HOST_ROWS_AT]], times[:-1]])
-    uptime = np.repeat(times - since, h)
-    usage = rows.line("host_float", 0, HOSTS)
-    capacity = np.tile(hosts["capacity_mhz"].astype(np.float32), blocks)
-    clusters = [site.cluster_names[c] for c in hosts["cluster"]]
+    uptime = np.diff(times, prepend=state.arrays["clock"][world.HOST_ROWS_AT])
+    if session.blocks is None:
+        session.blocks = _blocks(state, session.hosts)
     columns = {
+        **{name: tables.first_rows(block, len(at)) for name, block in session.blocks.items()},
         "timestamp": at,
-        "timestamp_absolute": at + state.origin_ms,
-        "host_name": tables.repeated_text(state.host_names, blocks),
-        "cluster_name": tables.repeated_text(clusters, blocks),
-        "core_count": np.tile(hosts["cores"].astype(np.int32), blocks),
-        "mem_capacity": np.tile(hosts["memory_mib"], blocks),
-        "tasks_running": rows.line("host_int", 1, HOSTS),
-        "cpu_capacity": capacity,
-        "cpu_usage": usage,
+        "timestamp_absolute": rows.line("host_int", 1, HOSTS),
+        "tasks_running": rows.line("host_tasks", ..., HOSTS),
+        "cpu_usage": rows.line("host_float", 0, HOSTS),
         "cpu_demand": rows.line("host_float", 1, HOSTS),
         "cpu_utilization": rows.line("host_float", 4, HOSTS),
         "cpu_time_active": rows.line("host_int", 2, HOSTS),
@@ -170,41 +147,57 @@ def _host(state: NativeState, site: Site, session: Session, rows: Rows) -> pa.Ta
         "cpu_time_steal": rows.line("host_int", 4, HOSTS),
         "power_draw": rows.line("host_float", 2, HOSTS),
         "energy_usage": rows.line("host_float", 3, HOSTS),
-        "embodied_carbon": uptime * tables.EMBODIED_G_PER_MS,
-        "uptime": uptime,
+        "embodied_carbon": tables.of_samples(uptime * tables.EMBODIED_G_PER_MS, h, "f4"),
+        "uptime": tables.of_samples(uptime, h, "i8"),
         "boot_time": state.origin_ms,
     }
     return tables.build(tables.HOST, len(at), columns)
 
 
+def _blocks(state: NativeState, hosts: Any) -> dict[str, pa.Array]:
+    """Columns of the host table that every sample repeats, as blocks of some samples."""
+    times = tables.copies(len(hosts))
+    clusters = [state.site.cluster_names[c] for c in hosts["cluster"]]
+    return {
+        "host_name": pa.array(list(state.host_names) * times, pa.string()),
+        "cluster_name": pa.array(clusters * times, pa.string()),
+        "core_count": pa.array(np.tile(hosts["cores"].astype(np.int32), times)),
+        "mem_capacity": pa.array(np.tile(hosts["memory_mib"], times)),
+        "cpu_capacity": pa.array(np.tile(hosts["capacity_mhz"].astype(np.float32), times)),
+    }
+
+
 def _task(state: NativeState, session: Session, rows: Rows) -> pa.Table:
-    at, slot, code, host = (rows.line("task_int", line, TASKS) for line in range(4))
-    tasks = session.tasks
-    running = code == world.RUNNING
-    capacity = np.append(session.hosts["capacity_mhz"], 0.0)
+    at, absolute, memory, active, idle, steal, uptime, schedule, submission, finish = (
+        rows.line("task_int", line, TASKS) for line in range(10)
+    )
+    ids, cpu_count, slot, host, code = (rows.line("task_small", line, TASKS) for line in range(5))
+    limit, usage, demand = (rows.line("task_float", line, TASKS) for line in range(3))
+    schema = tables.TASK
+    every_id = session.tasks["id"]
+    if len(every_id) and max(every_id.max(), -every_id.min()) > _INT32:
+        schema = schema.set(2, pa.field("task_id", pa.int64(), nullable=False))
+        ids = every_id[slot]
     columns = {
         "timestamp": at,
-        "timestamp_absolute": at + state.origin_ms,
-        "task_id": tasks["id"][slot],
+        "timestamp_absolute": absolute,
+        "task_id": ids,
         "task_name": tables.text_column(session.names, slot),
         "host_name": tables.text_column(state.host_names, host),
-        "mem_capacity": tasks["mem_mib"][slot],
-        "cpu_count": tasks["cpu_count"][slot],
-        "cpu_limit": np.where(running, capacity[host], 0.0),
-        "cpu_usage": rows.line("task_float", 0, TASKS),
-        "cpu_demand": rows.line("task_float", 1, TASKS),
-        "cpu_time_active": rows.line("task_int", 4, TASKS),
-        "cpu_time_idle": rows.line("task_int", 9, TASKS),
-        "cpu_time_steal": rows.line("task_int", 5, TASKS),
-        "uptime": rows.line("task_int", 6, TASKS),
-        "schedule_time": tables.nullable(rows.line("task_int", 7, TASKS)),
-        "submission_time": tasks["submit_ms"][slot],
-        "finish_time": tables.nullable(rows.line("task_int", 8, TASKS)),
-        "task_state": _TASK_STATES.take(pa.array(code)),
+        "mem_capacity": memory,
+        "cpu_count": cpu_count,
+        "cpu_limit": limit,
+        "cpu_usage": usage,
+        "cpu_demand": demand,
+        "cpu_time_active": active,
+        "cpu_time_idle": idle,
+        "cpu_time_steal": steal,
+        "uptime": uptime,
+        "schedule_time": tables.nullable(schedule),
+        "submission_time": submission,
+        "finish_time": tables.nullable(finish),
+        "task_state": tables.text_column(world.STATE_NAMES, code),
     }
-    schema = tables.TASK
-    if len(tasks) and np.abs(tasks["id"]).max() > np.iinfo(np.int32).max:
-        schema = schema.set(2, pa.field("task_id", pa.int64(), nullable=False))
     return tables.build(schema, len(at), columns)
 
 

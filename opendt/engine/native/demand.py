@@ -6,7 +6,7 @@ from typing import Any
 
 from opendt.engine.native.compiled import inlined, kernel
 from opendt.engine.native.sampling import count_host, count_task, occupy, settle_cluster
-from opendt.engine.native.watts import watts
+from opendt.engine.native.watts import power_of
 from opendt.engine.native.world import ACTIVE_HOSTS, HOST_EVERY, KNOTS, NOW, RESHARE, TASK_ROWS
 
 
@@ -132,7 +132,7 @@ def refresh(clock: Any, hosts: Any, tasks: Any, clusters: Any, s: Any, trace: An
         count_host(hosts, h, now)
     host.demand_mhz = total
     utilization = min(total / host.capacity_mhz, 1.0)
-    power = watts(trace.curve_kind, trace.curve_values, trace.curve_levels, host.group, utilization)
+    power = power_of(trace.curve_kind, trace.curve_values, trace.curve_levels, host.group, utilization)
     settle_cluster(clusters, host.cluster, now)
     change_power(clusters, host.cluster, power - host.power_w)
     host.power_w = power

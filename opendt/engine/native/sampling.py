@@ -16,6 +16,7 @@ from opendt.engine.native.world import (
     LAST,
     NOW,
     OCCUPIED_SINCE,
+    ORIGIN,
     PHASE,
     QUEUE_HEAD,
     QUEUE_TAIL,
@@ -51,7 +52,7 @@ def close_piece(clusters: Any, c: Any) -> None:
     clusters[c].piece_j = 0.0
 
 
-@kernel
+@inlined
 def count_host(hosts: Any, h: Any, now: Any) -> None:
     """Count a host's processor times and energy up to ``now``, rounding as OpenDC does (SEMANTICS 6.3)."""
     dt = now - hosts[h].counted_ms
@@ -75,7 +76,7 @@ def count_hosts(hosts: Any, now: Any) -> None:
         count_host(hosts, h, now)
 
 
-@kernel
+@inlined
 def count_task(tasks: Any, hosts: Any, slot: Any, now: Any) -> None:
     """Count a task's processor times up to ``now``; the idle time is that of the last stretch only, as in OpenDC."""
     dt = now - tasks[slot].counted_ms
@@ -158,11 +159,13 @@ def shown_demand(clock: Any, hosts: Any, tasks: Any, h: Any) -> Any:
 def sample_hosts(clock: Any, hosts: Any, tasks: Any, out: Any) -> None:
     """One row per host: columns as in ``Output``."""
     now = clock[NOW]
+    absolute = now + clock[ORIGIN]
     row = out.used[1]
     for h in range(len(hosts)):
         count_host(hosts, h, now)
         out.host_int[0, row] = now
-        out.host_int[1, row] = hosts[h].instances
+        out.host_int[1, row] = absolute
+        out.host_tasks[row] = hosts[h].instances
         usage = min(hosts[h].demand_mhz, hosts[h].capacity_mhz)
         out.host_float[0, row] = usage
         out.host_float[4, row] = usage / hosts[h].capacity_mhz
@@ -185,6 +188,7 @@ def sample_hosts(clock: Any, hosts: Any, tasks: Any, out: Any) -> None:
 def sample_tasks(clock: Any, hosts: Any, tasks: Any, s: Any, out: Any) -> None:
     """One row per task submitted and not removed; tasks that ended get their last row."""
     now = clock[NOW]
+    absolute = now + clock[ORIGIN]
     row = out.used[2]
     kept = 0
     for i in range(clock[ROWS]):
@@ -195,6 +199,9 @@ def sample_tasks(clock: Any, hosts: Any, tasks: Any, s: Any, out: Any) -> None:
         idle = 0
         steal = 0
         uptime = 0
+        limit = 0.0
+        usage = 0.0
+        demand = 0.0
         if running:
             count_task(tasks, hosts, slot, now)
             active = tasks[slot].active_ms // 1000 - tasks[slot].active_reported // 1000
@@ -205,18 +212,27 @@ def sample_tasks(clock: Any, hosts: Any, tasks: Any, s: Any, out: Any) -> None:
             tasks[slot].steal_reported = tasks[slot].steal_ms
             uptime = now - tasks[slot].up_since_ms
             tasks[slot].up_since_ms = now
+            limit = hosts[tasks[slot].host].capacity_mhz
+            usage = tasks[slot].supply_mhz
+            demand = tasks[slot].demand_mhz
         out.task_int[0, row] = now
-        out.task_int[1, row] = slot
-        out.task_int[2, row] = state
-        out.task_int[3, row] = tasks[slot].host
-        out.task_float[0, row] = tasks[slot].supply_mhz if running else 0.0
-        out.task_float[1, row] = tasks[slot].demand_mhz if running else 0.0
-        out.task_int[4, row] = active
+        out.task_int[1, row] = absolute
+        out.task_int[2, row] = tasks[slot].mem_mib
+        out.task_int[3, row] = active
+        out.task_int[4, row] = idle
         out.task_int[5, row] = steal
         out.task_int[6, row] = uptime
         out.task_int[7, row] = tasks[slot].schedule_ms
-        out.task_int[8, row] = tasks[slot].finish_ms
-        out.task_int[9, row] = idle
+        out.task_int[8, row] = tasks[slot].submit_ms
+        out.task_int[9, row] = tasks[slot].finish_ms
+        out.task_small[0, row] = tasks[slot].id
+        out.task_small[1, row] = tasks[slot].cpu_count
+        out.task_small[2, row] = slot
+        out.task_small[3, row] = tasks[slot].host
+        out.task_small[4, row] = state
+        out.task_float[0, row] = limit
+        out.task_float[1, row] = usage
+        out.task_float[2, row] = demand
         row += 1
         if tasks[slot].finish_ms < 0:
             s.row_slots[kept] = slot

@@ -34,6 +34,7 @@ class Session:
     trace: Trace
     names: Any  # source ids by slot
     steps: tuple[Any, Any]  # the whole carbon trace on the simulated clock
+    blocks: dict[str, Any] | None  # columns of the host table that no call changes, once they are made
 
 
 def fresh_arrays(state: NativeState) -> dict[str, Any]:
@@ -116,15 +117,17 @@ def open_session(state: NativeState, arrived: Workload, until_ms: int | None) ->
         limits=np.array([usable["cores"].max(initial=0), usable["memory_mib"].max(initial=0)], np.int64),
         random=a["random"].copy(),
     )
+    clock[world.ORIGIN] = state.origin_ms
     clock[world.UNTIL] = FAR if until_ms is None else until_ms - state.origin_ms
     clock[world.FINAL] = int(until_ms is None)
     clock[world.CLOSE_AT] = clock[world.CLOSE_SEQ] = FAR
     clock[[world.STARTED_CALL, world.COMPLETED_CALL, world.TERMINATED_CALL]] = 0
+    clock[world.USUAL] = usual_length(duration_ms)
     scratch = _scratch(a, clock, hosts, tasks, n)
     tree = _tree(len(hosts))
     if policy.way == BY_SCORE:
         build_tree(tree, hosts, numbers, values[0])
-    return Session(clock, hosts, tasks, clusters, tree, scratch, trace, names, steps)
+    return Session(clock, hosts, tasks, clusters, tree, scratch, trace, names, steps, state.blocks)
 
 
 def _merge_tasks(state: NativeState, carried: Any, arrived: Workload) -> tuple[Any, Any, Any]:
@@ -231,6 +234,7 @@ def _scratch(a: dict[str, Any], clock: Any, hosts: Any, tasks: Any, n: int) -> S
         dirty_hosts=ints(h),
         active_hosts=room("active_hosts", h),
         wakes=room("wakes", len(a["wakes"]) + 2 * n + 8),
+        line=np.zeros(n + 1, world.DUE),
         heap=np.zeros(n + 1, world.BUCKET),
         recent=np.full(RECENT, -1, np.int64).repeat(2).view(world.BUCKET),
         bucket_first=ints(n + 1),
@@ -245,8 +249,15 @@ def _scratch(a: dict[str, Any], clock: Any, hosts: Any, tasks: Any, n: int) -> S
         total=np.zeros(h),
     )
     clock[world.HEAP], clock[world.BUCKETS] = 0, n + 1
+    clock[world.LINE_HEAD] = clock[world.LINE_TAIL] = 0
     restore_timers(clock, s, np.ascontiguousarray(tasks["deadline_ms"]))
     return s
+
+
+def usual_length(duration_ms: Any) -> int:
+    """A duration that most fragments have, if there is one: the median of some."""
+    some = np.sort(duration_ms[:: max(len(duration_ms) // 101, 1)])
+    return int(some[len(some) // 2]) if len(some) else 0
 
 
 def _tree(hosts: int) -> Any:
@@ -282,8 +293,10 @@ def new_output(session: Session, events: int, until_ms: int | None) -> Output:
         source=np.empty((samples, len(session.clusters), 4)),
         host_int=np.empty((5, host_rows), i64),
         host_float=np.empty((5, host_rows), f32),
+        host_tasks=np.empty(host_rows, np.int32),
         task_int=np.empty((10, task_rows), i64),
-        task_float=np.empty((2, task_rows), f32),
+        task_small=np.empty((5, task_rows), np.int32),
+        task_float=np.empty((3, task_rows), f32),
         event=np.empty((4, events), i64),
         weights=np.zeros(shape, f32),
         mean_weights=np.zeros(shape, f32),
@@ -338,4 +351,5 @@ def close_session(state: NativeState, session: Session, until_ms: int) -> Native
         arrays=arrays,
         site=state.site,
         steps=session.steps,
+        blocks=session.blocks,
     )

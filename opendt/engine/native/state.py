@@ -43,6 +43,7 @@ class NativeState:
     arrays: dict[str, Any]
     site: Site  # names and groups of ``topology``
     steps: tuple[Any, Any] | None = None  # carbon trace on the simulated clock, once the origin is known
+    blocks: dict[str, Any] | None = None  # columns of the host table that no call changes, once they are made
 
     @property
     def now_ms(self) -> int | None:

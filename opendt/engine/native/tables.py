@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from opendt.engine.native.compiled import kernel
+
+# Rows of the blocks that stand for repeated values: a column that repeats is a row of references to one such block,
+# which costs neither the memory nor the time of writing it out.
+BLOCK_ROWS = 1 << 14
 
 # 1000 kg over 5 years of 365 days, spread evenly [g/ms].
 EMBODIED_G_PER_MS = 1_000_000.0 / (5 * 365 * 24 * 3600 * 1000)
@@ -62,42 +68,72 @@ EVENTS = pa.schema(
 
 
 def build(schema: pa.Schema, rows: int, columns: dict[str, Any]) -> pa.Table:
-    """A table of ``rows`` rows from arrays by column name; a scalar fills its column, an absent column is zero.
-
-    Equal constants of equal type share one buffer.
-    """
-    constants: dict[tuple[str, Any], pa.Array] = {}
+    """A table of ``rows`` rows from arrays by column name; a scalar fills its column, an absent column is zero."""
     arrays = []
     for field in schema:
         value = columns.get(field.name, 0)
         if isinstance(value, pa.Array | pa.ChunkedArray):
             arrays.append(value)
             continue
-        dtype = field.type.to_pandas_dtype()
-        if np.ndim(value) == 0:
-            key = (str(field.type), value)
-            if key not in constants:
-                made = np.zeros(rows, dtype) if value == 0 else np.full(rows, value, dtype)
-                constants[key] = pa.array(made)
-            arrays.append(constants[key])
+        kind = _NUMPY[field.type]
+        if isinstance(value, np.ndarray | list):
+            arrays.append(pa.array(np.ascontiguousarray(value, dtype=kind)))
         else:
-            arrays.append(pa.array(np.ascontiguousarray(value, dtype=dtype)))
+            arrays.append(first_rows(_constant(kind, value), rows))
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+_NUMPY = {pa.int32(): "i4", pa.int64(): "i8", pa.float32(): "f4"}
+
+
+@lru_cache(maxsize=64)
+def _constant(kind: str, value: float) -> pa.Array:
+    return pa.array(np.full(BLOCK_ROWS, value, np.dtype(kind)))
+
+
+def first_rows(block: pa.Array, rows: int) -> pa.Array | pa.ChunkedArray:
+    """The first rows of a block repeated without end."""
+    whole, rest = divmod(rows, len(block))
+    if whole == 0:
+        return block.slice(0, rest)
+    return pa.chunked_array([block] * whole + [block.slice(0, rest)] * (rest > 0), block.type)
+
+
+def copies(rows: int) -> int:
+    """How many copies of ``rows`` rows make a block."""
+    return max(1, BLOCK_ROWS // max(rows, 1))
+
+
+def of_samples(values: Any, each: int, kind: str) -> pa.Array | pa.ChunkedArray:
+    """A column in which every sample has one value for its ``each`` rows; best where most samples have the same."""
+    changes = np.flatnonzero(values[1:] != values[:-1]) + 1
+    if len(changes) * 8 > len(values):
+        return pa.array(np.repeat(values.astype(kind), each))
+    edges = [0, *changes.tolist(), len(values)]
+    parts: list[pa.Array] = []
+    for begin, end in pairwise(edges):
+        run = first_rows(_constant(kind, values[begin].item()), (end - begin) * each)
+        parts += run.chunks if isinstance(run, pa.ChunkedArray) else [run]
+    return parts[0] if len(parts) == 1 else pa.chunked_array(parts)
 
 
 def text_column(values: Any, index: Any) -> pa.Array:
     """Strings ``values[index]``; an index of -1 gives the empty string."""
-    index = np.ascontiguousarray(index, dtype=np.int64)
     words = pa.array([*values, ""], pa.string())
     starts = np.frombuffer(words.buffers()[1], np.int32)[: len(words) + 1]
-    text = np.frombuffer(words.buffers()[2] or b"", np.uint8)
-    offsets = np.empty(len(index) + 1, np.int64)
+    text = np.zeros(int(starts[-1]) + STRIDE, np.uint8)
+    if starts[-1]:
+        text[: starts[-1]] = np.frombuffer(words.buffers()[2], np.uint8, starts[-1])
+    offsets = np.empty(len(index) + 1, np.int32)
     size = place_words(starts, index, offsets)
     if size >= 2**31:  # more text than one Arrow array holds
         return words.take(pa.array(np.where(index < 0, len(words) - 1, index)))
-    made = np.empty(size, np.uint8)
+    made = np.empty(size + STRIDE, np.uint8)
     copy_words(starts, text, index, offsets, made)
-    return pa.StringArray.from_buffers(len(index), pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(made))
+    return pa.StringArray.from_buffers(len(index), pa.py_buffer(offsets), pa.py_buffer(made[:size]))
+
+
+STRIDE = 8  # bytes copied at once; both texts of a copy need as much room behind their end
 
 
 @kernel
@@ -115,32 +151,31 @@ def place_words(starts: Any, index: Any, offsets: Any) -> Any:
 
 @kernel
 def copy_words(starts: Any, text: Any, index: Any, offsets: Any, made: Any) -> None:
-    """Copy the words to their places."""
+    """Copy the words to their places, eight bytes at once: what is too much, the next word overwrites."""
     for i in range(len(index)):
+        if index[i] < 0:
+            continue
         at = offsets[i]
-        begin = starts[index[i]] if index[i] >= 0 else 0
-        for j in range(offsets[i + 1] - at):
-            made[at + j] = text[begin + j]
+        begin = starts[index[i]]
+        for j in range(0, offsets[i + 1] - at, 8):
+            p = begin + j
+            a, b, c, d = text[p], text[p + 1], text[p + 2], text[p + 3]
+            e, f, g, h = text[p + 4], text[p + 5], text[p + 6], text[p + 7]
+            p = at + j
+            made[p], made[p + 1], made[p + 2], made[p + 3] = a, b, c, d
+            made[p + 4], made[p + 5], made[p + 6], made[p + 7] = e, f, g, h
 
 
 def nullable(values: Any) -> pa.Array:
     """int64 column in which negative values are null."""
     values = np.ascontiguousarray(values, dtype=np.int64)
-    return pa.array(values, mask=values < 0)
+    valid = pa.py_buffer(np.packbits(values >= 0, bitorder="little"))
+    return pa.Array.from_buffers(pa.int64(), len(values), [valid, pa.py_buffer(values)])
 
 
-def repeated_text(values: Any, times: int) -> pa.Array:
+def repeated_text(values: Any, times: int) -> pa.Array | pa.ChunkedArray:
     """The strings ``values`` over and over, ``times`` times."""
-    block = pa.array(list(values), pa.string())
-    n = len(block)
-    if n == 0 or times == 0:
+    if len(values) == 0 or times == 0:
         return pa.array([], pa.string())
-    starts = np.frombuffer(block.buffers()[1], np.int32)[: n + 1]
-    total = int(starts[-1])
-    if total * times >= 2**31:
-        return pa.chunked_array([block] * times, pa.string())
-    offsets = np.empty(n * times + 1, np.int32)
-    np.add(np.arange(times, dtype=np.int32)[:, None] * total, starts[:-1], out=offsets[:-1].reshape(times, n))
-    offsets[-1] = total * times
-    text = np.frombuffer(block.buffers()[2] or b"", np.uint8)[:total].tobytes() * times
-    return pa.StringArray.from_buffers(n * times, pa.py_buffer(offsets), pa.py_buffer(text))
+    once = list(values)
+    return first_rows(pa.array(once * min(times, copies(len(once))), pa.string()), len(once) * times)

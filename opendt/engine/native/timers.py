@@ -1,8 +1,11 @@
-"""Timers of running tasks: a heap of distinct times, each with the tasks due then.
+"""Timers of running tasks: a line for fragments of the usual length, a heap of distinct times for the others.
 
-Fragments of real traces end on a grid, so many timers share a time. A small table of recent times finds the list for a
-time without searching; when it forgets one, a second list for the same time is opened, which changes nothing, since
-all lists of a time are taken together and sorted.
+Most fragments of a recorded trace are as long as its sampling interval. Their ends come in the order of their
+beginnings, so a line with a head and a tail keeps them sorted without any work.
+
+The others end on a grid, so many share a time: the heap holds distinct times, each with the tasks due then. A small
+table of recent times finds the list for a time without searching; when it forgets one, a second list for the same time
+is opened, which changes nothing, since all lists of a time are taken together and sorted.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from opendt.engine.native.compiled import inlined, kernel
-from opendt.engine.native.world import BUCKETS, FAR, HEAP
+from opendt.engine.native.world import BUCKETS, FAR, HEAP, LINE_HEAD, LINE_TAIL, NOW, USUAL
 
 RECENT = 1024  # a power of two
 
@@ -18,6 +21,19 @@ RECENT = 1024  # a power of two
 @inlined
 def add_timer(clock: Any, s: Any, slot: Any, at: Any) -> None:
     """Make ``slot`` due at time ``at``."""
+    if at - clock[NOW] == clock[USUAL]:
+        tail = clock[LINE_TAIL]
+        s.line[tail].at = at
+        s.line[tail].slot = slot
+        tail += 1
+        clock[LINE_TAIL] = tail if tail < len(s.line) else 0
+        return
+    add_to_heap(clock, s, slot, at)
+
+
+@inlined
+def add_to_heap(clock: Any, s: Any, slot: Any, at: Any) -> None:
+    """Make ``slot`` due at time ``at``, whatever the length of its fragment."""
     key = (at ^ (at >> 10)) & (RECENT - 1)
     if s.recent[key].at == at:
         bucket = s.recent[key].bucket
@@ -46,13 +62,39 @@ def add_timer(clock: Any, s: Any, slot: Any, at: Any) -> None:
 @inlined
 def next_time(clock: Any, s: Any) -> Any:
     """Earliest time of any timer, FAR when there is none."""
-    return s.heap[0].at if clock[HEAP] > 0 else FAR
+    earliest = s.heap[0].at if clock[HEAP] > 0 else FAR
+    if clock[LINE_HEAD] != clock[LINE_TAIL]:
+        earliest = min(earliest, s.line[clock[LINE_HEAD]].at)
+    return earliest
 
 
 @inlined
 def take_due(clock: Any, s: Any, now: Any) -> Any:
     """Move the slots due by ``now`` to ``changed``, sorted; returns how many."""
     count = 0
+    sorted_so_far = True
+    head = clock[LINE_HEAD]
+    while head != clock[LINE_TAIL] and s.line[head].at <= now:
+        slot = s.line[head].slot
+        if count > 0 and s.changed[count - 1] > slot:
+            sorted_so_far = False
+        s.changed[count] = slot
+        count += 1
+        head += 1
+        if head == len(s.line):
+            head = 0
+    clock[LINE_HEAD] = head
+    if clock[HEAP] > 0 and s.heap[0].at <= now:
+        count = take_from_heap(clock, s, now, count)
+        sorted_so_far = False
+    if not sorted_so_far:
+        sort(s.changed, count)
+    return count
+
+
+@inlined
+def take_from_heap(clock: Any, s: Any, now: Any, count: Any) -> Any:
+    """Add the slots in the heap due by ``now`` to ``changed``; returns how many it holds then."""
     while clock[HEAP] > 0 and s.heap[0].at <= now:
         at = s.heap[0].at
         bucket = s.heap[0].bucket
@@ -67,7 +109,6 @@ def take_due(clock: Any, s: Any, now: Any) -> Any:
         s.bucket_free[clock[BUCKETS]] = bucket
         clock[BUCKETS] += 1
         _drop_top(clock, s)
-    sort(s.changed, count)
     return count
 
 
@@ -117,4 +158,4 @@ def restore_timers(clock: Any, s: Any, deadlines: Any) -> None:
     """Set a timer for every slot with a deadline."""
     for slot in range(len(deadlines)):
         if deadlines[slot] != FAR:
-            add_timer(clock, s, slot, deadlines[slot])
+            add_to_heap(clock, s, slot, deadlines[slot])

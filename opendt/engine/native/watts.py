@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from opendt.engine.native.compiled import kernel
+from opendt.engine.native.compiled import inlined, kernel
 from opendt.models.topology import PowerModel
 
 KINDS = ("constant", "sqrt", "linear", "square", "cubic", "mse", "asymptotic", "active", "piecewise")
@@ -31,8 +31,8 @@ def curve_arrays(models: list[PowerModel]) -> tuple[Any, Any, Any]:
     return kind, values, levels
 
 
-@kernel
-def watts(kind: Any, values: Any, levels: Any, group: Any, u: Any) -> Any:
+@inlined
+def power_of(kind: Any, values: Any, levels: Any, group: Any, u: Any) -> Any:
     """Power [W] of a host of ``group`` at utilisation ``u``, which lies in [0, 1]."""
     shape = kind[group]
     idle = values[group, IDLE]
@@ -67,8 +67,14 @@ def watts(kind: Any, values: Any, levels: Any, group: Any, u: Any) -> Any:
 
 
 @kernel
+def watts(kind: Any, values: Any, levels: Any, group: Any, u: Any) -> Any:
+    """``power_of`` for callers in Python."""
+    return power_of(kind, values, levels, group, u)
+
+
+@kernel
 def price_hosts(kind: Any, values: Any, levels: Any, hosts: Any) -> None:
     """Set the power of every host from its demand."""
     for h in range(len(hosts)):
         utilization = min(hosts[h].demand_mhz / hosts[h].capacity_mhz, 1.0)
-        hosts[h].power_w = watts(kind, values, levels, hosts[h].group, utilization)
+        hosts[h].power_w = power_of(kind, values, levels, hosts[h].group, utilization)

@@ -42,6 +42,9 @@ HEAP, BUCKETS = 37, 38  # timers in use, lists of timers free
 ENDING = 39  # 1 when the last task has ended and the final sample is due
 DIRTY = 40  # hosts whose demand must be summed again
 RESHARE = 41  # 1 when capacities changed between calls
+ORIGIN = 42  # epoch time of the first submission
+USUAL = 43  # length of fragments whose ends stand in a line
+LINE_HEAD, LINE_TAIL = 44, 45
 CLOCK_SIZE = 48
 
 # Why a kernel returned.
@@ -158,6 +161,11 @@ at int
 bucket int
 """)
 
+DUE = _record("""
+at int
+slot int
+""")
+
 
 class Output(NamedTuple):
     """Rows written by a call, one column per line of a two-dimensional array.
@@ -169,10 +177,12 @@ class Output(NamedTuple):
     sample_ms: Any
     service: Any  # (sample, column)
     source: Any  # (sample, cluster, power/energy/intensity/emission)
-    host_int: Any  # time, tasks running, active, idle, steal
+    host_int: Any  # time, epoch time, active, idle, steal
     host_float: Any  # usage, demand, power, energy, utilisation
-    task_int: Any  # time, slot, state, host, active, steal, uptime, schedule, finish, idle
-    task_float: Any  # usage, demand
+    host_tasks: Any  # tasks running
+    task_int: Any  # time, epoch time, memory, active, idle, steal, uptime, schedule, submission, finish
+    task_small: Any  # id (where it fits), processors, slot, host, state
+    task_float: Any  # limit, usage, demand
     event: Any  # slot, kind, time, host
     weights: Any  # (sample, group, knot)
     mean_weights: Any
@@ -190,6 +200,7 @@ class Scratch(NamedTuple):
     dirty_hosts: Any
     active_hosts: Any
     wakes: Any  # stack of pending WAKE items
+    line: Any
     heap: Any
     recent: Any
     bucket_first: Any
