@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from functools import partial
+from itertools import chain
 from typing import Any
 
+import numpy as np
 from prefect import flow
 
 from flows import artifacts
@@ -13,12 +15,14 @@ from flows.progress import Progress
 from flows.runs import lake_run
 from flows.runtime import default_run_id, run_name, say
 from opendt.calibration.base import Trial
-from opendt.calibration.samplers import make_sampler
-from opendt.calibration.search import PricedObjective
-from opendt.settings import Settings
-from opendt.twin.history import History
-from opendt.twin.recalibrate import Recalibration, conclude, space_of, split
-from tasks.calibrate import conclude_calibration, read_history, score_trials
+from opendt.calibration.samplers import Sampler
+from opendt.calibration.search import Objective, SearchResult
+from opendt.models.topology import Topology
+from opendt.power.curves import power_w
+from opendt.settings import PrefectSettings, Settings
+from opendt.twin.recalibrate import Recalibration
+from opendt.twin.recalibrate import recalibrate as fit
+from tasks.calibrate import conclude_calibration, read_history, score_trials, search_alone
 from tasks.fanout import fan_out
 
 
@@ -35,68 +39,76 @@ def calibrate(params: CalibrateParameters) -> dict[str, Any]:
 def recalibrate(params: CalibrateParameters, settings: Settings, run_id: str) -> tuple[Recalibration, str]:
     """The whole story, for ``calibrate`` and ``nightly``: what was found and what was done about it."""
     history = read_history(settings, params.days, params.of_run)
-    trained, heldout = split(history, params.heldout_h)
-    say("Learning from %d readings of run %s.", len(trained.measured), history.run_id)
-    trials = ask_and_tell(trained, settings, params.method)
-    found = conclude(
-        trained, heldout, trials, method=params.method, calibration_id=f"{params.method}-{run_id}",
-        least_gain_points=params.least_gain_points,
+    say("Learning from %d readings of run %s.", len(history.measured), history.run_id)
+    found = fit(
+        history, settings.calibration, method=params.method, heldout_h=params.heldout_h,
+        least_gain_points=params.least_gain_points, run_search=partial(side_by_side, settings=settings.prefect),
     )  # fmt: skip
     done = conclude_calibration(settings, found, run_id, params.publish)
     artifacts.publish_markdown("calibration", run_id, calibration_markdown(found, done))
     artifacts.publish_table("trials", run_id, "Best trials first.", trial_table(found))
-    say("%s: %s.", found.verdict.reason, done)
+    say("%s: %s.", found.reason, done)
     return found, done
 
 
-def ask_and_tell(trained: History, settings: Settings, method: str) -> list[Trial]:
-    """Trials until the budget is spent or the sampler has nothing left; batches are scored side by side."""
-    chosen = settings.calibration
-    objective = PricedObjective(trained.topology, trained.occupancy, trained.measured)
-    sampler = make_sampler(method, space_of(chosen, trained.topology), chosen.seed, chosen.grid_points)
-    progress = Progress(chosen.trials, f"Trials of {method}")
+def side_by_side(
+    sampler: Sampler, objective: Objective, budget: int, batch: int, *, settings: PrefectSettings
+) -> SearchResult:
+    """Like ``opendt.calibration.search.search``, with as many batches under way as there are workers."""
+    if batch == 1:
+        return search_alone(sampler, objective, budget)
+    progress = Progress(budget, "Trials")
     trials: list[Trial] = []
-    while len(trials) < chosen.trials:
-        most = min(chosen.batch * settings.prefect.fan_out_workers, chosen.trials - len(trials))
-        asked = sampler.ask(most)
+    while len(trials) < budget:
+        asked = sampler.ask(min(batch * settings.fan_out_workers, budget - len(trials)))
         if not asked:
             break
-        parts = [asked[i : i + chosen.batch] for i in range(0, len(asked), chosen.batch)]
-        calls = [(objective, part, len(trials) + number * chosen.batch) for number, part in enumerate(parts)]
-        for scored in fan_out(score_trials, calls, settings.prefect):
-            for trial in scored:
-                sampler.tell(trial.parameters, trial.score_mape_pct)
-                trials.append(trial)
+        calls = [(objective, asked[i : i + batch], len(trials) + i) for i in range(0, len(asked), batch)]
+        for trial in chain.from_iterable(fan_out(score_trials, calls, settings)):
+            sampler.tell(trial.parameters, trial.score_mape_pct)
+            trials.append(trial)
         progress.update(len(trials), f"{len(trials)} trials")
     progress.done()
-    return trials
+    complete = [trial for trial in trials if trial.score_mape_pct is not None]
+    return SearchResult(tuple(trials), min(complete, key=lambda t: t.score_mape_pct or 0.0) if complete else None)
 
 
 def result(found: Recalibration, done: str, run_id: str) -> dict[str, Any]:
     """What the flow returns: plain values."""
     return {
         "run_id": run_id,
-        "calibration_id": found.calibration_id,
-        "method": found.method,
-        "parameters": {name: _plain(value) for name, value in found.best.parameters.items()},
-        "trials": len(found.trials),
-        "score_mape_pct": found.best.score_mape_pct,
+        **found.report.summary(),
+        "gain_points": found.verdict.gain_pct,
+        "better": found.better,
+        "reason": found.reason,
         "done": done,
-        **asdict(found.verdict),
     }
 
 
 def calibration_markdown(found: Recalibration, done: str) -> str:
     """The decision for people: what was compared, the numbers, why, and what was done."""
-    verdict = found.verdict
-    parameters = "\n".join(f"| {path} | {_plain(value):.5g} |" for path, value in found.best.parameters.items())
+    report, verdict = found.report, found.verdict
     return (
-        f"## {verdict.reason[0].upper()}{verdict.reason[1:]}\n\n{done[0].upper()}{done[1:]}.\n\n"
+        f"## {'Better' if found.better else 'Kept'}: {found.reason}\n\n{done[0].upper()}{done[1:]}.\n\n"
         f"| on {verdict.hours} held-out hours | MAPE |\n|---|---|\n"
-        f"| model in force | {verdict.active_mape_pct:.2f} % |\n| candidate | {verdict.candidate_mape_pct:.2f} % |\n\n"
-        f"Best of {len(found.trials)} {found.method} trials, {found.best.score_mape_pct:.2f} % where it learned:\n\n"
-        f"| parameter | value |\n|---|---|\n{parameters}\n"
+        f"| model in force | {verdict.active_heldout_mape_pct:.2f} % |\n"
+        f"| candidate | {verdict.heldout_mape_pct:.2f} % |\n\n"
+        f"Learned from run {found.history.run_id} by {report.method}, {len(report.trials)} trials, "
+        f"{report.record['score_mape_pct']:.2f} % where it learned.\n\n{_models(found.candidate)}"
     )
+
+
+def _models(topology: Topology) -> str:
+    """Idle and full power per host type, whatever the curve between them."""
+    rows = [
+        f"| {cluster.name} | {host.name} | {host.count} | {model.modelType} | {idle:.1f} | {full:.1f} |"
+        for cluster in topology.clusters
+        for host in cluster.hosts
+        for model in (host.cpuPowerModel,)
+        for idle, full in (power_w(model, np.array([0.0, 1.0])),)
+    ]
+    head = "| cluster | host type | hosts | curve | idle W | full W |\n|---|---|---|---|---|---|\n"
+    return head + "\n".join(rows) + "\n"
 
 
 def trial_table(found: Recalibration, most: int = 50) -> list[dict[str, Any]]:

@@ -31,14 +31,14 @@ def nightly(params: NightlyParameters) -> dict[str, Any]:
     run_id = default_run_id("nightly")
     with lake_run(settings, run_id, "nightly"):
         found, done = recalibrate(params, settings, run_id)
-        days = daily_accuracy(settings.lake, found.trained.run_id, settings.datacenter)
-        report = write_report(settings.lake, found.trained.run_id, settings.datacenter, params.out)
+        days = daily_accuracy(settings.lake, found.history.run_id, settings.datacenter)
+        report = write_report(settings.lake, found.history.run_id, settings.datacenter, params.out)
         tidied = maintain_lake(settings.lake)
     artifacts.publish_table("accuracy", run_id, "Error per day of trace time.", day_rows(days))
-    artifacts.publish_figures(settings, found.trained.run_id, ("power", "accuracy"))
+    artifacts.publish_figures(settings, found.history.run_id, ("power", "accuracy"))
     summary = result(found, done, run_id) | {"skipped": False, "report": str(report.html), "maintenance": tidied}
     artifacts.publish_markdown("nightly", run_id, nightly_markdown(summary, days))
-    say("Night of %s: %s; report %s.", settings.datacenter, found.verdict.reason, report.html)
+    say("Night of %s: %s; report %s.", settings.datacenter, found.reason, report.html)
     return summary
 
 

@@ -5,10 +5,11 @@ A value left empty is taken from the configuration, so that a form filled in hal
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from opendt.settings import Settings, load_settings
 
@@ -26,6 +27,7 @@ def _in_order(schema: dict[str, Any]) -> None:
 
 
 RUN_ID_PATTERN = r"^[A-Za-z0-9._-]{0,80}$"
+DATACENTER_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
 CONFIGURED = "as configured"
 
 
@@ -137,6 +139,26 @@ class TwinParameters(RunParameters):
     max_windows: int = Field(
         0, ge=0, title="Windows", description="Stop after this many windows; 0 to go on until the stream ends."
     )
+    share: dict[str, str] = Field(
+        default_factory=dict, title="Shared datacenters",
+        description="For one of several twins that share them: each datacenter and its topology file, empty for the "
+        "one above. All are started with the same run id and the same list.",
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _shared_as_a_whole(self) -> TwinParameters:
+        if not self.share:
+            return self
+        if not self.run_id:
+            raise ValueError("twins that share datacenters need a run id, the same for all of them")
+        if self.max_windows or self.datacenter or self.replay_id:
+            raise ValueError("max_windows, datacenter and replay_id are for a single twin, not with share")
+        for name, file in self.share.items():
+            if not re.fullmatch(DATACENTER_PATTERN, name):
+                raise ValueError(f"share: {name!r} is no datacenter; letters, digits, '.', '_' and '-' are allowed")
+            if not (file or self.topology):
+                raise ValueError(f"share: {name} has no topology file, and there is none for all")
+        return self
 
 
 class PipelineParameters(ReplayParameters, RunParameters):
@@ -201,17 +223,18 @@ class CalibrateParameters(StreamParameters):
         title="Held out [h]",
         description="Last hours, kept aside to compare with the model in force.",
     )
-    method: Literal["bayesian", "random", "grid"] = Field(
-        "bayesian", title="Method", description="How parameters to try are chosen."
-    )
+    method: Literal["online", "bayesian", "random", "grid"] = Field(
+        "bayesian", title="Method",
+        description="online fits curves by least squares; the others search parameters, and this is how they choose.",
+    )  # fmt: skip
     trials: int = Field(
-        0, ge=0, le=100_000, title="Trials", description="Parameter sets to try; 0 for the number configured."
+        0, ge=0, le=100_000, title="Trials", description="Parameter sets a search tries; 0 for the number configured."
     )
     publish: bool = Field(
         True, title="Publish", description="Put the result in force and tell the twin, if it is better beyond noise."
     )
     least_gain_points: float = Field(
-        0.05, ge=0, le=100, title="Least gain [points]", description="Smallest gain in MAPE that is worth a change."
+        0.05, ge=0.05, le=100, title="Least gain [points]", description="Smallest gain in MAPE that is worth a change."
     )
     of_run: str = Field(
         "", title="Run to learn from", pattern=RUN_ID_PATTERN, description="Empty for the datacenter's latest run."

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from opendt.calibration.base import Trial
-from opendt.calibration.search import Objective
+from opendt.calibration.samplers import Sampler
+from opendt.calibration.search import Objective, SearchResult, search
 from opendt.lake import Lake
 from opendt.settings import LakeSettings, Settings
 from opendt.store import Store
@@ -33,18 +34,21 @@ def score_trials(objective: Objective, batch: Sequence[dict[str, Any]], first: i
     return objective.score(batch)
 
 
+@step(name="search", run_name="{budget} trials one by one", timeout_s=LONG_TIMEOUT_S)
+def search_alone(sampler: Sampler, objective: Objective, budget: int) -> SearchResult:
+    """Trials one after the other, each chosen by what the ones before taught."""
+    return search(sampler, objective, budget, batch=1)
+
+
 @step(run_name="{run_id} calibration")
 def conclude_calibration(settings: Settings, found: Recalibration, run_id: str, publish: bool) -> str:
     """Store calibration and trials; put the candidate in force if it is better and that is wanted. What was done."""
-    published = publish and found.verdict.better
+    published = publish and found.better
     with Lake.open(settings.lake) as lake, Store.open(settings) as store:
-        store_recalibration(
-            lake, settings.datacenter, run_id, found, published=published, created_ms=wall_clock_ms(),
-            seed=settings.calibration.seed,
-        )  # fmt: skip
+        store_recalibration(lake, settings.datacenter, run_id, found, published=published, created_ms=wall_clock_ms())
         if published:
             return put_in_force(settings, lake, store, found, run_id)
-    return "better, but publishing was not asked for" if found.verdict.better else "the model in force stays"
+    return "better, but publishing was not asked for" if found.better else "the model in force stays"
 
 
 @step(run_name="{run_id} accuracy by day")

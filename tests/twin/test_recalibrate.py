@@ -3,9 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from opendt.calibration.base import Trial
-from opendt.calibration.samplers import make_sampler
-from opendt.calibration.search import PricedObjective, search
+from opendt.calibration.search import search
 from opendt.calibration.space import with_properties
 from opendt.engine.base import Occupancy
 from opendt.errors import InputError, TerminalError
@@ -16,7 +14,7 @@ from opendt.power.pricing import group_models, price
 from opendt.settings import CalibrationSettings, Settings, load_settings
 from opendt.store import Store
 from opendt.twin.history import History, read_history
-from opendt.twin.recalibrate import conclude, judge, put_in_force, space_of, split, store_recalibration
+from opendt.twin.recalibrate import Recalibration, put_in_force, recalibrate, store_recalibration
 
 HOUR = 3_600_000
 HOSTS = 10
@@ -59,77 +57,66 @@ def history(hours: int = 48, noise_pct: float = 1.0) -> History:
     return History("run-1", 47, given, made, PowerSeries(np.asarray(made.timestamp_ms), real * noise))
 
 
-def test_the_last_hours_are_held_out_and_nothing_is_in_both():
-    trained, heldout = split(history(48), 12)
-    assert trained.until_ms <= heldout.from_ms
-    assert (len(trained.measured), len(heldout.measured)) == (36 * 12, 12 * 12)
+QUICK = CalibrationSettings(trials=100)
+
+
+def fitted(known: History, heldout_h: float = 12, method: str = "random", least: float = 0.05, **more) -> Recalibration:
+    return recalibrate(known, QUICK, method=method, heldout_h=heldout_h, least_gain_points=least, **more)
 
 
 def test_a_history_too_short_to_hold_anything_out_is_refused():
     with pytest.raises(InputError, match="Use more days"):
-        split(history(20), 12)
+        fitted(history(20))
 
 
-def test_the_true_curve_is_better_than_the_datasheet_beyond_noise():
-    _, heldout = split(history(), 12)
-    verdict = judge(heldout, with_properties(heldout.topology, TRUTH), 0.05)
-    assert verdict.better
-    assert verdict.candidate_mape_pct == pytest.approx(0.8, abs=0.15)  # mean absolute value of 1 % noise
-    assert verdict.gain_points == pytest.approx(verdict.active_mape_pct - verdict.candidate_mape_pct, abs=0.01)
+@pytest.mark.parametrize("method", ["online", "random", "grid"])
+def test_a_fit_on_the_history_beats_the_datasheet_on_the_hours_held_out(method):
+    found = fitted(history(), method=method)
+    assert found.better
+    assert found.verdict.hours == 12
+    assert found.verdict.heldout_mape_pct < 2.5 < found.verdict.active_heldout_mape_pct  # noise alone is 0.8 %
+    record = found.report.record
+    assert record["trained_until_ms"] <= 36 * HOUR
 
 
 def test_the_model_in_force_itself_is_no_improvement():
-    _, heldout = split(history(), 12)
-    verdict = judge(heldout, heldout.topology, 0.0)
-    assert not verdict.better
-    assert verdict.gain_points == 0
-
-
-def test_a_gain_in_some_hours_and_a_loss_in_others_could_be_chance():
-    given, made = topology(), occupancy(utilisation(12))
-    real = with_properties(given, TRUTH)
-    as_given, as_real = (price(made, group_models(t, made.groups)) for t in (given, real))
-    hour = np.asarray(made.timestamp_ms) // HOUR
-    watts = np.where(hour % 2 == 0, as_real, as_given)
-    watts[hour == 11] = as_real[hour == 11]  # seven hours for the candidate, five against
-    verdict = judge(History("r", 0, given, made, PowerSeries(np.asarray(made.timestamp_ms), watts)), real, 0.0)
-    assert 0 < verdict.gain_points < verdict.noise_points
-    assert not verdict.better
-    assert "could be chance" in verdict.reason
+    known = history()
+    space = {"cpuPowerModel.maxPower": [300, 300.001]}
+    found = recalibrate(
+        known, CalibrationSettings(trials=3, space=space), method="random", heldout_h=12, least_gain_points=0.05
+    )
+    assert not found.better
+    assert abs(found.verdict.gain_pct) < 0.001
 
 
 def test_a_gain_below_what_is_worth_a_change_is_not_taken():
-    _, heldout = split(history(), 12)
-    verdict = judge(heldout, with_properties(heldout.topology, TRUTH), 50.0)
-    assert not verdict.better
-    assert "worth a change" in verdict.reason
+    found = fitted(history(), least=50.0)
+    assert found.verdict.publish
+    assert not found.better
+    assert "worth a change" in found.reason
 
 
 def test_few_hours_prove_nothing():
-    _, heldout = split(history(), 4)
-    verdict = judge(heldout, with_properties(heldout.topology, TRUTH), 0.0)
-    assert not verdict.better
-    assert "only 4 h" in verdict.reason
-
-
-@pytest.mark.parametrize("method", ["random", "grid"])
-def test_a_search_on_the_history_beats_the_datasheet(method):
-    trained, heldout = split(history(), 12)
-    objective = PricedObjective(trained.topology, trained.occupancy, trained.measured)
-    sampler = make_sampler(method, space_of(CalibrationSettings(), trained.topology), 0, 10)
-    found = search(sampler, objective, 100)
-    done = conclude(trained, heldout, found.trials, method=method, calibration_id="c", least_gain_points=0.05)
-    assert done.verdict.better
-    assert done.best.score_mape_pct == min(t.score_mape_pct for t in found.trials if t.score_mape_pct is not None)
+    found = fitted(history(), heldout_h=2)
+    assert not found.better
+    assert "only 2 held-out hours" in found.reason
 
 
 def test_when_every_trial_failed_the_reasons_are_told():
-    trained, heldout = split(history(), 12)
-    with pytest.raises(TerminalError, match="maxPower is below idlePower"):
-        conclude(
-            trained, heldout, [Trial({}, None, "maxPower is below idlePower")], method="random", calibration_id="c",
-            least_gain_points=0,
-        )  # fmt: skip
+    settings = CalibrationSettings(trials=3, space={"cpuPowerModel.maxPower": [1, 2]})
+    with pytest.raises(TerminalError, match="below idlePower"):
+        recalibrate(history(), settings, method="random", heldout_h=12, least_gain_points=0.05)
+
+
+def test_somebody_elses_loop_can_score_the_trials():
+    asked = []
+
+    def one_by_one(sampler, objective, budget, batch):
+        asked.append((budget, batch))
+        return search(sampler, objective, budget, 1)
+
+    assert len(fitted(history(), run_search=one_by_one).trials) == 100
+    assert asked == [(100, QUICK.batch)]
 
 
 @pytest.fixture
@@ -137,23 +124,21 @@ def settings(tmp_path) -> Settings:
     return load_settings(None, {"lake.path": tmp_path / "lake"}, environment={})
 
 
-def recalibration():
-    trained, heldout = split(history(), 12)
-    objective = PricedObjective(trained.topology, trained.occupancy, trained.measured)
-    found = search(make_sampler("grid", space_of(CalibrationSettings(), trained.topology), 0, 4), objective, 16)
-    return conclude(trained, heldout, found.trials, method="grid", calibration_id="c1", least_gain_points=0.05)
+def recalibration() -> Recalibration:
+    return recalibrate(history(), CalibrationSettings(trials=16, grid_points=4), method="grid", heldout_h=12,
+                       least_gain_points=0.05)  # fmt: skip
 
 
 def test_a_calibration_and_its_trials_land_once_however_often_they_are_written(settings):
     found = recalibration()
     with Lake.open(settings.lake) as lake:
         for _ in range(2):
-            store_recalibration(lake, "dc", "cal-1", found, published=True, created_ms=5, seed=3)
+            store_recalibration(lake, "dc", "cal-1", found, published=True, created_ms=5)
         (row,) = lake.rows("SELECT * FROM calibrations")
         trials = lake.rows("SELECT * FROM calibration_trials ORDER BY trial")
     assert (row["run_id"], row["published"], row["window_index"]) == ("cal-1", True, 47)
-    assert row["heldout_mape_pct"] == pytest.approx(found.verdict.candidate_mape_pct)
-    assert row["active_heldout_mape_pct"] == pytest.approx(found.verdict.active_mape_pct)
+    assert row["heldout_mape_pct"] == pytest.approx(found.verdict.heldout_mape_pct)
+    assert row["active_heldout_mape_pct"] == pytest.approx(found.verdict.active_heldout_mape_pct)
     assert len(trials) == len(found.trials)
     assert all((t["score_mape_pct"] is None) == (t["state"] == "failed") for t in trials)
 
@@ -164,7 +149,7 @@ def test_putting_in_force_keeps_what_was_before_and_says_when_nobody_hears_of_it
         done = put_in_force(settings, lake, store, found, "cal-1")
         versions = [a.version for a in store.topology_history("dc")]
         assert store.active_topology("dc").source == "calibration"
-    assert versions == [found.candidate.version, found.trained.topology.version]
+    assert versions == [found.candidate.version, found.history.topology.version]
     assert "no Kafka" in done
 
 
