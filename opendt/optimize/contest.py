@@ -6,6 +6,7 @@ import secrets
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -16,11 +17,14 @@ from opendt.optimize.decisions import unpacked
 from opendt.optimize.objective import pareto_front
 from opendt.optimize.outcome import Outcome
 from opendt.optimize.proposal import Proposal, to_rows
-from opendt.optimize.sources import Source
+from opendt.optimize.slo import slo_in_force
+from opendt.optimize.sources import Source, from_run, from_trace
 from opendt.optimize.strategies import Attempted, idle, run_strategy
 from opendt.optimize.trials import Problem, Trial
 from opendt.optimize.whatif import baseline_row, workload_row
 from opendt.settings import LlmSettings, Settings
+from opendt.store import Store
+from opendt.traces import read_trace
 
 TRIALS_STORED = 500
 
@@ -58,6 +62,25 @@ class Contest:
             {"changes": trials[i].changes, "energy_kwh": outcomes[i].energy_kwh, "runtime_h": outcomes[i].runtime_h}
             for i in pareto_front(outcomes)
         ]
+
+
+def compare_strategies(settings: Settings, trace: str = "", run_id: str = "") -> dict[str, Any]:
+    """Hold and store the configured contest on a trace's folder or a run of the lake; the story as plain values.
+
+    Objectives are those in force; with the strategy ``off`` the rules are asked.
+
+    Raises ``InputError`` when there is no such trace or run.
+    """
+    started_ms = wall_clock_ms()
+    with Store.open(settings, read_only=True) as store:
+        slo = slo_in_force(settings, store).slo
+    with Lake.open(settings.lake) as lake:
+        source = from_run(settings, lake, run_id, slo) if run_id else from_trace(settings, read_trace(Path(trace)), slo)
+        name = settings.optimize.strategy if settings.optimize.strategy != "off" else "rules"
+        contest = hold_contest(source.problem, name, settings.optimize.budget, settings.llm)
+        own_id = source.run_id or new_id()
+        rows = store_contest(settings, lake, source, contest, own_id, started_ms, wall_clock_ms())
+    return contest_json(contest, rows, own_id, name, settings.optimize.budget)
 
 
 def hold_contest(problem: Problem, strategy: str, budget: int, llm: LlmSettings | None = None) -> Contest:
