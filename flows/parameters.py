@@ -213,7 +213,7 @@ class ServeApiParameters(Parameters):
 
 
 class CalibrateParameters(StreamParameters):
-    """Search the power model's parameters on the last days of a run."""
+    """Fit the power models to the last days of a run."""
 
     days: float = Field(7.0, gt=0, le=366, title="History [days]", description="Days of trace time to learn from.")
     heldout_h: float = Field(
@@ -224,7 +224,7 @@ class CalibrateParameters(StreamParameters):
         description="Last hours, kept aside to compare with the model in force.",
     )
     method: Literal["online", "bayesian", "random", "grid"] = Field(
-        "bayesian", title="Method",
+        "online", title="Method",
         description="online fits curves by least squares; the others search parameters, and this is how they choose.",
     )  # fmt: skip
     trials: int = Field(
