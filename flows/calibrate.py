@@ -28,7 +28,7 @@ from tasks.fanout import fan_out
 
 @flow(name="calibrate", flow_run_name=run_name("calibrate", "datacenter"), persist_result=False)
 def calibrate(params: CalibrateParameters) -> dict[str, Any]:
-    """Search the power model's parameters on the last days, compare on held-out hours, publish if better."""
+    """Fit the power models to the last days, compare on held-out hours, put the result in force if better."""
     settings = params.settings()
     run_id = default_run_id("calibrate")
     with lake_run(settings, run_id, "calibrate"):

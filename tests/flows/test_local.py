@@ -6,10 +6,13 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import closing
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -122,41 +125,88 @@ NIGHTLY = """
 deployments:
   - name: nightly
     entrypoint: flows.nightly.nightly
-    description: A night every minute.
+    description: A night.
     tags: [opendt]
     concurrency_limit: {limit: 1, collision_strategy: CANCEL_NEW}
-    parameters: {params: {lake: LAKE, heldout_h: 6, method: random, trials: 20, out: OUT}}
+    parameters: {params: {lake: LAKE, heldout_h: 6, out: OUT}}
     schedules:
-      - {slug: often, cron: "* * * * *", timezone: UTC, active: true}
+      - {slug: daily, cron: "30 2 * * *", timezone: UTC, active: true}
 """
+ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+
+def scheduled_runs(up: Up, least: int) -> list[dict]:
+    """The runs that the server's scheduler made from the cron schedule, the earliest first."""
+    deadline = time.monotonic() + 120
+    while len(found := api(up.port, "/flow_runs/filter", {"sort": "EXPECTED_START_TIME_ASC"})) < least:
+        assert time.monotonic() < deadline, up.log.read_text()
+        time.sleep(0.2)
+    return found
+
+
+def let_days_pass(database: Path, days: int) -> None:
+    """Move every scheduled run of a stopped server so many days back: as if it had been down for that long."""
+    earlier = f"-{days} days"
+    with closing(sqlite3.connect(database)) as server:
+        server.execute(
+            "UPDATE flow_run SET expected_start_time = strftime('%Y-%m-%d %H:%M:%f', expected_start_time, ?), "
+            "next_scheduled_start_time = strftime('%Y-%m-%d %H:%M:%f', next_scheduled_start_time, ?)",
+            (earlier, earlier),
+        )
+        for state, details in server.execute("SELECT id, state_details FROM flow_run_state").fetchall():
+            changed = json.loads(details)
+            due = datetime.fromisoformat(changed["scheduled_time"]) - timedelta(days=days)
+            changed["scheduled_time"] = due.isoformat()
+            server.execute("UPDATE flow_run_state SET state_details = ? WHERE id = ?", (json.dumps(changed), state))
+        server.commit()
 
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("prefect")
-def test_a_schedule_runs_the_night_from_history_to_report(tmp_path):
+def test_nights_that_passed_while_the_server_was_down_are_caught_up_exactly_once(tmp_path):
     from flows.parameters import PipelineParameters
     from flows.pipeline import pipeline
+    from opendt.lake import Lake
+    from opendt.settings import LakeSettings
     from opendt.traces.synthetic.generate import make_trace
     from opendt.traces.synthetic.options import SyntheticOptions
 
-    make_trace(tmp_path / "trace", SyntheticOptions(days=1, hosts=10, seed=3))
+    make_trace(tmp_path / "trace", SyntheticOptions(days=1, hosts=8, seed=3))
     lake, out = tmp_path / "lake", tmp_path / "report"
     pipeline.fn(PipelineParameters(trace=str(tmp_path / "trace"), lake=str(lake), run_id="run-1", optimize="off"))
-    up = Up(tmp_path, NIGHTLY.replace("LAKE", str(lake)).replace("OUT", str(out)))
+    definitions = NIGHTLY.replace("LAKE", str(lake)).replace("OUT", str(out))
+
+    up = Up(tmp_path, definitions)
     try:
         up.wait_for("Control-C ends")
-        finished = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}}}
-        deadline = time.monotonic() + 200
-        while not (runs := api(up.port, "/flow_runs/filter", finished)):
-            assert time.monotonic() < deadline, up.log.read_text()
-            time.sleep(0.5)
-        assert runs[0]["state_type"] == "COMPLETED", runs[0]["state"]["message"]
-        assert runs[0]["auto_scheduled"]
-        assert (out / "report.html").exists()
-        keys = {a["key"] for a in api(up.port, "/artifacts/filter")}
-        assert {"opendt-nightly", "opendt-calibration", "opendt-accuracy"} <= keys
+        missed = {run["id"] for run in scheduled_runs(up, least=3)[:3]}
     finally:
         up.stop()
+    let_days_pass(tmp_path / "prefect" / "prefect.db", 3)
+
+    up = Up(tmp_path, definitions)
+    try:
+        up.wait_for("Control-C ends")
+        deadline = time.monotonic() + 200
+        while True:
+            nights = [run for run in scheduled_runs(up, least=3) if run["id"] in missed]
+            assert len(nights) == 3
+            if all(run["state_type"] in ENDED for run in nights):
+                break
+            assert time.monotonic() < deadline, up.log.read_text()
+            time.sleep(0.5)
+        states = sorted(run["state_type"] for run in nights)
+        assert set(states) <= {"COMPLETED", "CANCELLED"}, [run["state"]["message"] for run in nights]
+        assert "COMPLETED" in states
+        assert all(run["auto_scheduled"] for run in nights)
+        keys = [a["key"] for a in api(up.port, "/artifacts/filter")]
+        assert keys.count("opendt-nightly") == 1
+        assert {"opendt-calibration", "opendt-accuracy"} <= set(keys)
+    finally:
+        up.stop()
+    assert (out / "report.html").exists()
+    with Lake.open(LakeSettings(path=lake), read_only=True) as opened:
+        assert opened.rows("SELECT state FROM runs WHERE kind = 'nightly'") == [{"state": "completed"}]
 
 
 def test_a_port_taken_by_another_program_is_one_clear_error(tmp_path):
