@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from opendt.engine.base import EngineOptions, EngineState, SimulationResult
-from opendt.engine.native import demand, kernels, world
+from opendt.engine.native import demand, kernels, stuck, world
 from opendt.engine.native.collect import Rows, nothing, result_of
 from opendt.engine.native.compiled import is_ready
 from opendt.engine.native.exact import engine as exact
@@ -183,22 +183,20 @@ def _raise_missing(state: NativeState, session: Session) -> None:
 
 
 def _raise_stuck(state: NativeState, session: Session) -> None:
-    clock, tasks = session.clock, session.tasks
+    clock, tasks, names = session.clock, session.tasks, session.names
     if clock[world.QUEUE_HEAD] < clock[world.QUEUE_TAIL]:
         slot = int(session.scratch.queue[clock[world.QUEUE_HEAD]])
-        why = (
-            f"needs {tasks['cpu_count'][slot]} cores and {tasks['mem_mib'][slot]} MiB, which no single host offers, "
-            f"although some have the cores (up to {session.trace.limits[0]}), some the memory "
-            f"(up to {session.trace.limits[1]})"
-        )
+        usable = session.hosts[session.hosts["open"] == 1]
+        sizes = list(zip(usable["cores"].tolist(), usable["memory_mib"].tolist(), strict=True))
+        needs = (names[slot], int(tasks["cpu_count"][slot]), int(tasks["mem_mib"][slot]))
+        why = stuck.fits_no_host(*needs, sizes) or stuck.passes_no_filter(*needs, session.trace.filters)
     else:
         slot = int(np.flatnonzero(tasks["state"] == world.BLOCKED)[0])
-        why = "waits for a parent that never completes"
-    raise EngineError(
-        f"the run can never end: task {session.names[slot]} {why}. OpenDC would sample for ever. "
-        "Change the topology or remove the task.",
-        engine="native", reason="stuck", task=session.names[slot],
-    )  # fmt: skip
+        start, child = session.trace.child_start, session.trace.child
+        parents = [p for p in range(len(tasks)) if slot in child[start[p] : start[p + 1]]]
+        said = [f"{names[p]} is {world.STATE_NAMES[tasks['state'][p]]}" for p in parents]
+        why = stuck.waits_for_parent(names[slot], said)
+    raise stuck.never_ends(why, str(names[slot]))
 
 
 def _epoch(state: NativeState, session: Session) -> int:

@@ -13,7 +13,7 @@ from opendt.errors import EngineError
 
 FAR = 2**63 - 1  # later than everything
 _WRAP = 2**64
-ROUNDS = 50_000_000  # updates in one instant after which it will not settle
+ROUNDS = 10_000_000  # updates in one instant after which it will not settle
 
 
 def wrapped(value: int) -> int:
@@ -22,6 +22,14 @@ def wrapped(value: int) -> int:
 
 
 WAKE, TICK, CYCLE, SUBMIT, FAULT, PAUSE, CLOSE = range(7)
+
+
+def _does_not_settle(now: int, why: str) -> EngineError:
+    return EngineError(
+        f"time does not go on at {now} ms of simulated time: {why}, {ROUNDS:,} updates in one instant. OpenDC would "
+        "hang. Use scaling NoDelay, or change the usages or the power curves a little.",
+        engine="native", reason="does not settle", simulated_ms=now,
+    )  # fmt: skip
 
 
 class Agenda:
@@ -82,16 +90,16 @@ class Flow:
         try:
             while self.heap and self.heap[0].deadline <= now:
                 self._take().update(now, timer=True)
+                rounds += 1
+                if rounds > ROUNDS:
+                    raise _does_not_settle(now, "a timer is due again and again")
             while self.waiting:
                 node = self.waiting.popleft()
                 node.queued = False
                 node.update(now)
                 rounds += 1
                 if rounds > ROUNDS:
-                    raise EngineError(
-                        f"demands and supplies do not settle at {now} ms of simulated time. Check the power models.",
-                        engine="native", reason="does not settle", simulated_ms=now,
-                    )  # fmt: skip
+                    raise _does_not_settle(now, "demands and supplies change again and again")
         finally:
             self.running = False
         if self.heap and self.heap[0].deadline >= now:

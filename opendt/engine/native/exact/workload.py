@@ -110,6 +110,11 @@ class Execution(Node, Consumer):
             return 0 if work == 0.0 or math.isnan(work) else truncated(math.copysign(math.inf, work))
         return truncated(self.work[kind] / self.supplied[kind])
 
+    def starves(self) -> bool:
+        """Whether nothing of what is left will be done with the present supply."""
+        left = [kind for kind in self.kinds if not self.done[kind]]
+        return self.perfect and bool(left) and all(self.supplied[k] <= 0 and self.next[k] <= 0 for k in left)
+
     def on_update(self, now: int) -> int:
         dt, self.start_ms = now - self.start_ms, now
         for kind in self.kinds:

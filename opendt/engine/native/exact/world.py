@@ -5,19 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 from opendt.engine.base import EngineOptions
+from opendt.engine.native import stuck
 from opendt.engine.native.exact.battery import Aggregator, Battery, Policy
 from opendt.engine.native.exact.distributor import Distributor
 from opendt.engine.native.exact.failures import new_failures
 from opendt.engine.native.exact.flow import CYCLE, FAULT, PAUSE, SUBMIT, TICK, WAKE, Agenda, Flow, Link
 from opendt.engine.native.exact.power import CarbonModel, Source
 from opendt.engine.native.exact.rows import Recorder
-from opendt.engine.native.exact.scheduler import MemorizingTimeshift, TimeshiftScheduler, new_scheduler
+from opendt.engine.native.exact.scheduler import (
+    MemorizingScheduler,
+    MemorizingTimeshift,
+    TimeshiftScheduler,
+    new_scheduler,
+)
 from opendt.engine.native.exact.service import DOWN, Host, Service, Task
 from opendt.engine.native.exact.stopper import Stopper
+from opendt.engine.native.exact.workload import CPU
 from opendt.engine.native.layout import Site
 from opendt.errors import EngineError
 from opendt.models.topology import Cluster, Topology
 
+STARVED_SAMPLES = 10_000  # samples in a row in which no running task is granted anything
 Steps = tuple[list[int], list[float]]  # times and values of a carbon trace
 
 
@@ -129,6 +137,7 @@ class World:
             self.begin()
         elif self.pending and self.submit_number >= 0:
             self._plan_submission()
+        starved = 0  # samples in a row in which running tasks got nothing
         while self.agenda.items:
             at, number, kind = self.agenda.items[0]
             if until is not None and at >= until:
@@ -137,13 +146,15 @@ class World:
                 return
             self.agenda.pop()
             self.flow.now = at
+            if kind == TICK:
+                starved = starved + 1 if self._starves() else 0
+                self._check_progress(starved)
             self._do(kind)
 
     def _do(self, kind: int) -> None:
         if kind == WAKE:
             self.flow.run()
         elif kind == TICK:
-            self._check_progress()
             self.recorder.sample(self, final=False)
             self.tick += 1
             self.agenda.add(self.tick * self.interval_ms, TICK)
@@ -195,26 +206,58 @@ class World:
                 self.agenda.add(self.flow.now + wait, FAULT)
                 return
 
-    def _check_progress(self) -> None:
-        """Raise when tasks wait although nothing can ever happen (SEMANTICS 11)."""
+    def _check_progress(self, starved: int) -> None:
+        """Raise when tasks are left although nothing can ever happen (SEMANTICS 11)."""
         service = self.service
-        if service.open_end or service.active or self.pending or service.cycle_pending:
+        if service.open_end or self.pending or self.closed_at >= 0:
             return
-        if not (service.waiting or service.blocked) or any(host.state == DOWN for host in self.hosts):
+        nothing_due = not self.agenda.items
+        if service.active:
+            if nothing_due or starved > STARVED_SAMPLES:
+                raise self._starved()
             return
-        if self.carbon is not None and self.carbon.at + 1 < len(self.carbon.starts):
+        if service.cycle_pending or not (service.waiting or service.blocked):
             return
+        if not nothing_due:
+            if any(host.state == DOWN for host in self.hosts):
+                return
+            if self.carbon is not None and self.carbon.at + 1 < len(self.carbon.starts):
+                return
         task = (service.waiting or service.blocked)[0]
-        why = (
-            f"needs {task.cpu_count} cores and {task.mem_mib} MiB, which no single host offers"
-            if service.waiting
-            else "waits for a parent that never completes"
-        )
-        raise EngineError(
-            f"the run can never end: task {task.name} {why}. OpenDC would sample for ever. Change the topology or "
-            "remove the task.",
-            engine="native", reason="stuck", task=task.name,
-        )  # fmt: skip
+        raise stuck.never_ends(self._why_waiting(task), task.name)
+
+    def _starves(self) -> bool:
+        """Whether no running task is granted anything that would do its work."""
+        if not self.service.perfect or not self.service.active or self.failures is not None:
+            return False
+        return all(task.execution is None or task.execution.starves() for h in self.hosts for task in h.running)
+
+    def _starved(self) -> EngineError:
+        task = next(task for host in self.hosts for task in host.running)
+        assert task.execution is not None
+        return stuck.never_ends(stuck.gets_nothing(task.name, task.host_name, task.execution.demand[CPU]), task.name)
+
+    def _why_waiting(self, task: Task) -> str:
+        if task.blockers:
+            return stuck.waits_for_parent(task.name, [self._fate(parent) for parent in sorted(task.blockers)])
+        needs = (task.name, task.cpu_count, task.mem_mib)
+        why = stuck.fits_no_host(*needs, [(host.cores, host.memory_mib) for host in self.hosts])
+        if why is not None:
+            return why
+        if any(host.state == DOWN for host in self.hosts):
+            return stuck.is_down(task.name)
+        scheduler = self.service.scheduler
+        shift = scheduler.shift if isinstance(scheduler, MemorizingTimeshift) else scheduler
+        if isinstance(shift, TimeshiftScheduler) and shift.waits(task):
+            return stuck.was_put_off(task.name, "timeshift", has_carbon=self.carbon is not None)
+        if isinstance(scheduler, MemorizingScheduler):
+            name = "timeshift with memorize" if isinstance(scheduler, MemorizingTimeshift) else "TaskNumMemorizing"
+            return stuck.was_passed_over(task.name, name)
+        return stuck.passes_no_filter(*needs, scheduler.filters)
+
+    def _fate(self, parent: int) -> str:
+        task = self.service.tasks.get(parent)
+        return f"{parent} is {task.state if task is not None else 'not in the trace, or was terminated'}"
 
     def forget_end(self) -> None:
         """Allow the run to go on after a final sample."""
