@@ -52,7 +52,7 @@ export default defineConfig({
     terserOptions: { compress: { passes: 3, keep_fargs: false, ecma: 2020 }, mangle: true },
     modulePreload: { polyfill: false },
     assetsInlineLimit: 0,
-    chunkSizeWarningLimit: 700,
+    chunkSizeWarningLimit: 540,
     rollupOptions: { output: { entryFileNames: "assets/[name]-[hash].js", chunkFileNames: "assets/[name]-[hash].js",
       assetFileNames: "assets/[name]-[hash][extname]" } },
   },

@@ -11,15 +11,15 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, RedirectResponse, Response
-from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from opendt import __version__
 from opendt.api import errors
 from opendt.api.broker import BrokerCheck
 from opendt.api.context import Context
-from opendt.api.docs_page import docs_html
+from opendt.api.docs_page import STYLE, docs_html
 from opendt.api.metrics import CountRequests, RequestCounts
+from opendt.api.pages import Pages
 from opendt.api.routes import decisions, events, health, older, runs, series, sql, system, whatif
 from opendt.api.security import Doorkeeper, resolve_token
 from opendt.api.whatif import WhatIfDesk
@@ -114,8 +114,13 @@ def _add_pages(app: FastAPI) -> None:
     def docs() -> Response:
         return HTMLResponse(docs_html(app.openapi()))
 
+    @app.get("/docs.css", include_in_schema=False)
+    def docs_style() -> Response:
+        return Response(STYLE, media_type="text/css")
+
     if (STATIC / "index.html").is_file():
-        app.mount("/", StaticFiles(directory=STATIC, html=True), name="dashboard")
+        app.state.pages = Pages(STATIC)
+        app.mount("/", app.state.pages, name="dashboard")
     else:
 
         @app.get("/", include_in_schema=False)

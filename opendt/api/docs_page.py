@@ -1,4 +1,7 @@
-"""The API's reference as one plain page: made from the OpenAPI document, without scripts, without a network."""
+"""The API's reference as one plain page: made from the OpenAPI document, without scripts, without a network.
+
+Its style is a file of its own, because the security policy allows none inside pages.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,8 @@ def docs_html(document: dict[str, Any]) -> str:
     parts = "".join(_section(document, tag, list(_operations(document, tag))) for tag in _tags(document))
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(info["title"])}</title>'
-        f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{STYLE}</style></head><body><main>'
+        f'<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f'<link rel="stylesheet" href="/docs.css"></head><body><main>'
         f"<h1>{escape(info['title'])} {escape(info['version'])}</h1><p>{escape(info.get('description', ''))}</p>"
         f'<p>The same for programs: <a href="/openapi.json">openapi.json</a>.</p>{parts}</main></body></html>'
     )

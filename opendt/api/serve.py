@@ -44,7 +44,9 @@ def serve(settings: Settings, *, config: Path | None = None, say: Callable[[str]
 
 
 def _warm_up(app: FastAPI) -> None:
-    """Open the lake and prepare a what-if on the last day, so that the first to ask does not have to wait."""
+    """Compress the page, open the lake, prepare a what-if on the last day: the first to ask does not have to wait."""
+    if pages := getattr(app.state, "pages", None):
+        pages.warm_up()
     try:
         app.state.context.run_key(LATEST)
         app.state.whatif.prepare(LATEST, last_hours=24.0)

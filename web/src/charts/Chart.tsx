@@ -3,7 +3,8 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { shown, zoom, extent, type Range } from "../state";
 import { shareCursor } from "./cursor";
-import { init, type EChartsType } from "./library";
+import type { EChartsType } from "./library";
+import { library } from "./load";
 import { scale } from "./zoom";
 
 interface Props {
@@ -20,6 +21,7 @@ export function Chart({ option, label, size = "normal", overTime = false, height
   const box = useRef<HTMLDivElement>(null);
   const chart = useRef<EChartsType | null>(null);
   const [visible, setVisible] = useState(false);
+  const [state, setState] = useState<"waiting" | "ready" | "failed">("waiting");
 
   useEffect(() => {
     const seen = new IntersectionObserver((entries) => {
@@ -34,41 +36,51 @@ export function Chart({ option, label, size = "normal", overTime = false, height
 
   useEffect(() => {
     if (!visible) return;
+    let gone = false;
     let leave = (): void => undefined;
-    const made = init(box.current!, null, { renderer: "canvas" });
-    chart.current = made;
-    if (overTime) {
-      made.on("datazoom", () => readZoom(made));
-      leave = shareCursor(made);
-    }
-    const sized = new ResizeObserver(() => made.resize());
-    sized.observe(box.current!);
+    const start = (made: EChartsType): void => {
+      chart.current = made;
+      const stopSharing = overTime ? shareCursor(made) : null;
+      if (overTime) made.on("datazoom", () => readZoom(made));
+      const sized = new ResizeObserver(() => made.resize());
+      sized.observe(box.current!);
+      leave = () => {
+        sized.disconnect();
+        stopSharing?.();
+        chart.current = null;
+        made.dispose();
+      };
+      setState("ready");
+    };
+    library().then(
+      ({ init }) => gone || start(init(box.current!, null, { renderer: "canvas" })),
+      () => gone || setState("failed"),
+    );
     return () => {
-      sized.disconnect();
+      gone = true;
       leave();
-      chart.current = null;
-      made.dispose();
     };
   }, [visible]);
 
   useEffect(() => {
     chart.current?.setOption(fitted(option as Option, box.current!.clientWidth), { replaceMerge: ["series", "grid", "xAxis", "yAxis"] });
     if (overTime && chart.current) applyZoom(chart.current);
-  }, [visible, option]);
+  }, [state, option]);
 
   useEffect(() => {
     if (!overTime) return;
     return shown.subscribe(() => {
       if (chart.current) applyZoom(chart.current);
     });
-  }, [visible]);
+  }, [state]);
 
   const onKeyDown = (event: KeyboardEvent): void => {
     if (chart.current && moveCursor(chart.current, event.key)) event.preventDefault();
   };
   const style = height ? { flexBasis: `${height}px` } : {};
+  if (state === "failed") return <div class="hold empty"><p>The chart could not be loaded. Is <code>opendt api</code> still running? Load the page again.</p></div>;
   return (
-    <div ref={box} class={`chart chart-${size}`} style={style} role="img" aria-label={label} data-ready={visible}
+    <div ref={box} class={`chart chart-${size}`} style={style} role="img" aria-label={label} data-ready={state === "ready"}
       {...(overTime ? { tabIndex: 0, onKeyDown } : {})} />
   );
 }
