@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from opendt.api.app import create_app
 from opendt.lake import Checkpoint, Lake, WindowCommit
+from opendt.lake.connection import connect
 from opendt.models.topology import Topology, parse_topology
 from opendt.settings import ApiSettings, LakeSettings, Settings
 
@@ -128,6 +129,15 @@ def own(filled_lake: Path, tmp_path: Path) -> Iterator[TestClient]:
     """For changes; over a copy of the lake."""
     shutil.copytree(filled_lake, tmp_path / "lake")
     with client_for(make_settings(tmp_path / "lake")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def half_made(tmp_path: Path) -> Iterator[TestClient]:
+    """Where a lake is being created: its catalogue is there, its tables are not."""
+    settings = make_settings(tmp_path / "half")
+    connect(settings.lake).close()
+    with client_for(settings) as opened:
         yield opened
 
 

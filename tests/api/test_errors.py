@@ -38,6 +38,28 @@ def test_one_shape(client: TestClient, method: str, path: str, body: object, sta
     assert found["error"].endswith(".") or "LINE" in found["error"]
 
 
+READS = [
+    "/api/power", "/api/co2_emission", "/api/runs", "/api/runs/latest", "/api/runs/latest/power", "/api/proposals",
+    "/api/runs/latest/heatmap", "/api/lake", "/api/stream", "/api/replays", "/api/sql/tables",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", READS)
+def test_lake_that_is_being_created_is_no_lake_yet(half_made: TestClient, bare: TestClient, path: str) -> None:
+    found, missing = half_made.get(path), bare.get(path)
+    assert (found.status_code, found.json()["type"]) == (404, "no-lake")
+    assert (missing.status_code, missing.json()["type"]) == (404, "no-lake")
+    assert "there is no lake here" in found.json()["error"]
+
+
+def test_what_answers_without_a_lake_answers_while_it_is_created(half_made: TestClient) -> None:
+    assert half_made.get("/ready").json()["checks"]["lake"]["ok"]
+    assert half_made.get("/api/status").json()["status"] == "stopped"
+    assert half_made.get("/metrics").status_code == 200
+    response = half_made.post("/api/sql", json={"sql": "SELECT * FROM runs"})
+    assert (response.status_code, response.json()["type"]) == (404, "no-lake")
+
+
 def test_body_that_is_not_json(client: TestClient) -> None:
     response = client.post("/api/sql", content=b"{", headers={"Content-Type": "application/json"})
     assert response.status_code == 422

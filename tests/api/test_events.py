@@ -11,6 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from opendt.api.routes.events import Follower, _stream
+from opendt.errors import LakeError
 from opendt.lake import Lake
 
 from .conftest import window
@@ -81,6 +82,32 @@ def test_without_a_lake_it_waits_and_then_sees_the_first_run(bare: TestClient) -
     with Lake.open(ctx.settings.lake) as lake:
         lake.start_run("run-2", "dc", "pipeline")
     assert [kind for kind, _ in parse(follower.news())] == ["run"]
+
+
+def test_lake_that_is_being_created_is_picked_up_once_it_is_there(half_made: TestClient) -> None:
+    ctx = context_of(half_made)
+    follower = Follower(ctx, "latest", None, None, None)
+    ((kind, value),) = parse(follower.news())
+    assert (kind, "just being created" in value["message"]) == ("waiting", True)
+    assert follower.news() == b""
+    with Lake.open(ctx.settings.lake) as lake:
+        ((kind, value),) = parse(follower.news())
+        assert (kind, "opendt run" in value["message"]) == ("waiting", True)
+        lake.start_run("run-1", "dc", "pipeline")
+        lake.commit_window(window(0))
+    assert [kind for kind, _ in parse(follower.news())] == ["window", "run"]
+
+
+def test_lake_that_cannot_be_read_is_named_and_read_once_it_can(
+    own: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ctx = context_of(own)
+    follower = Follower(ctx, "latest", None, None, None)
+    with monkeypatch.context() as broken:
+        broken.setattr(ctx.lake, "snapshot", lambda: (_ for _ in ()).throw(LakeError("the lake is broken.")))
+        assert parse(follower.news()) == [("waiting", {"message": "the lake is broken.", "_id": None})]
+        assert follower.news() == b""
+    assert indexes(parse(follower.news())) == [0, 1, 2, 3, 4, 5]
 
 
 class Request:

@@ -63,6 +63,23 @@ def test_first_run_in_an_empty_lake_appears_by_itself(visit, tmp_path, world):
         made.page.wait_for_selector("#power >> text=No samples yet")
 
 
+def test_lake_that_is_being_created_is_an_empty_page_and_then_shows_its_first_run(visit, tmp_path):
+    from visiting import serving
+
+    from opendt.lake.connection import connect
+    from opendt.settings import load_settings
+
+    settings = load_settings(None, {"lake.path": tmp_path / "lake"}, environment={})
+    connect(settings.lake).close()  # the catalogue is there, its tables are not
+    with serving(settings) as address:
+        made = visit()
+        made.open(address)
+        assert made.page.inner_text("h1") == "No run yet"
+        with Lake.open(settings.lake) as lake:
+            lake.start_run("first-ever", "dc", "pipeline")
+        made.page.wait_for_selector("#run-state >> text=running since")
+
+
 def test_part_that_fails_says_why_and_can_be_tried_again(visit, address):
     made = visit()
     answer = {"status": 503, "content_type": "application/json",

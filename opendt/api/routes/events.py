@@ -15,8 +15,7 @@ from opendt.api.context import Context, context, may_read
 from opendt.api.encode import encode
 from opendt.api.errors import RESPONSES, NotFoundError, TooManyRequestsError
 from opendt.api.parameters import DatacenterQuery
-from opendt.errors import TransientError
-from opendt.lake.connection import NoLakeError
+from opendt.errors import LakeError, TransientError
 from opendt.lake.plain import plain_rows
 from opendt.lake.queries import RUNS
 from opendt.lake.reader import RunKey
@@ -42,7 +41,7 @@ async def events(
     """A stream that stays open.
 
     ``run``: a run's row with totals, when it starts, changes state or commits. ``window``: each committed window; its
-    id is ``RUN/INDEX``, so that a browser that reconnects misses none. ``waiting``: there is no run yet.
+    id is ``RUN/INDEX``, so that a browser that reconnects misses none. ``waiting``: why there is nothing to tell yet.
     """
     if ctx.streams >= ctx.settings.api.max_streams:
         raise TooManyRequestsError("too many live streams are open; close one.", retry_after_s=5)
@@ -84,7 +83,7 @@ class Follower:
         self._index = -1
         self._told_snapshot = ""
         self._told_run: dict[str, Any] = {}
-        self._told_waiting = False
+        self._told_waiting = ""
 
     def news(self) -> bytes:
         """Events since the last call; nothing while no commit happened."""
@@ -93,8 +92,8 @@ class Follower:
             if snapshot == self._told_snapshot:
                 return b""
             events = self._look()
-        except NoLakeError as error:
-            return self._waiting(error.message)
+        except LakeError as error:
+            return self._waiting(error.message)  # no lake yet, or one that cannot be read until somebody repairs it
         except TransientError:
             return b""  # the catalogue is locked just now; the next look will see it
         self._told_snapshot = snapshot
@@ -149,9 +148,9 @@ class Follower:
         return rows
 
     def _waiting(self, message: str) -> bytes:
-        if self._told_waiting:
+        if self._told_waiting == message:
             return b""
-        self._told_waiting = True
+        self._told_waiting = message
         return _event("waiting", {"message": message})
 
 
