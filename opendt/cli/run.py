@@ -192,7 +192,7 @@ def print_summary(summary: dict[str, Any]) -> None:
                   f"{summary['tasks_dropped']:,} dropped ({dropped})"),
         ("fragments", f"{summary['fragments']:,}"),
         ("energy", _energy(summary)),
-        ("carbon", f"{summary['carbon_kg']:,.2f} kg CO2"),
+        ("carbon", f"{summary['carbon_kg']:,.2f} kg CO2{_band(summary, 'carbon', 'kg')}"),
         ("peak power", f"{summary['peak_power_kw']:,.2f} kW"),
         ("error (MAPE)", f"{pct(summary['mape_pct'])} calibrated, {pct(summary['uncalibrated_mape_pct'])} as given"),
         ("persistence", f"{pct(summary['persistence_mape_pct'])} for holding the last value before each window"),
@@ -224,7 +224,12 @@ def _energy(summary: dict[str, Any]) -> str:
     measured = summary["energy_measured_kwh"]
     beside = "" if measured is None else f", measured {measured:,.1f} kWh"
     given = f"{summary['energy_uncalibrated_kwh']:,.1f} kWh with the topology as given"
-    return f"{summary['energy_kwh']:,.1f} kWh{beside}, {given}"
+    return f"{summary['energy_kwh']:,.1f} kWh{_band(summary, 'energy', 'kwh')}{beside}, {given}"
+
+
+def _band(summary: dict[str, Any], name: str, unit: str) -> str:
+    low, high = summary[f"{name}_low_{unit}"], summary[f"{name}_high_{unit}"]
+    return "" if low is None else f" (90 %: {low:,.1f} to {high:,.1f})"
 
 
 def _stages(summary: dict[str, Any]) -> str:

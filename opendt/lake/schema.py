@@ -70,7 +70,11 @@ fragments BIGINT - fragments that arrived
 energy_kwh DOUBLE kWh simulated energy with the parameters in force in each window
 energy_uncalibrated_kwh DOUBLE kWh simulated energy with the topology as given
 energy_measured_kwh DOUBLE kWh integral of measured power
+energy_low_kwh DOUBLE kWh lower end of the 90 % band of the energy, null without measurements to learn from
+energy_high_kwh DOUBLE kWh upper end of the 90 % band
 carbon_kg DOUBLE kg emission of the simulated energy
+carbon_low_kg DOUBLE kg lower end of the 90 % band of the emission
+carbon_high_kg DOUBLE kg upper end of the 90 % band
 mape_pct DOUBLE % mean absolute percentage error of simulated against measured power
 uncalibrated_mape_pct DOUBLE % the same with the topology as given
 persistence_mape_pct DOUBLE % error of holding the last value measured before each window
@@ -97,7 +101,11 @@ tasks_waiting BIGINT - tasks waiting at the end
 energy_j DOUBLE J simulated energy with the parameters in force
 energy_uncalibrated_j DOUBLE J simulated energy with the topology as given
 energy_measured_j DOUBLE J integral of measured power, null without readings
+energy_low_j DOUBLE J lower end of the 90 % band of the energy, learnt in the windows before; null at first
+energy_high_j DOUBLE J upper end of the 90 % band
 carbon_g DOUBLE g emission of the simulated energy
+carbon_low_g DOUBLE g lower end of the 90 % band of the emission
+carbon_high_g DOUBLE g upper end of the 90 % band
 mape_pct DOUBLE % error of simulated against measured power, null without readings
 uncalibrated_mape_pct DOUBLE % the same with the topology as given
 persistence_mape_pct DOUBLE % error of holding the last value measured before the window

@@ -250,6 +250,9 @@ class TwinSession:
             "topology_version": memory.topology.version,
             "calibration_id": computed.outcome.calibration_id,
         }
+        row |= totals.energy_errors.bounds([row["energy_j"]], {name: row[name] for name in ("energy_j", "carbon_g")})
+        calibrated = computed.outcome.calibration_id is not None
+        totals.energy_errors.learn(samples, computed.prediction, computed.measured_w, calibrated=calibrated)
         totals.add_window(batch, computed.result, row, computed.prediction.power_w)
         topology = memory.topology
         with self._stage("calibration"):
@@ -318,6 +321,10 @@ class TwinSession:
     def summary(self, state: RunState, proposals: int = 0) -> RunSummary:
         """The run's totals so far."""
         totals = self.memory.totals
+        energy_kwh, carbon_kg = totals.energy_j / J_PER_KWH, totals.carbon_g / G_PER_KG
+        bounds = totals.energy_errors.bounds(
+            self._window_energies(), {"energy_kwh": energy_kwh, "carbon_kg": carbon_kg}
+        )
         return RunSummary(
             run_id=self.identity.run_id,
             datacenter=self.settings.datacenter,
@@ -329,10 +336,14 @@ class TwinSession:
             tasks_dropped=totals.tasks_dropped,
             dropped=dict(totals.dropped),
             fragments=totals.fragments,
-            energy_kwh=totals.energy_j / J_PER_KWH,
+            energy_kwh=energy_kwh,
+            energy_low_kwh=bounds["energy_low_kwh"],
+            energy_high_kwh=bounds["energy_high_kwh"],
             energy_uncalibrated_kwh=totals.energy_uncalibrated_j / J_PER_KWH,
             energy_measured_kwh=totals.energy_measured_j / J_PER_KWH if totals.power_readings else None,
-            carbon_kg=totals.carbon_g / G_PER_KG,
+            carbon_kg=carbon_kg,
+            carbon_low_kg=bounds["carbon_low_kg"],
+            carbon_high_kg=bounds["carbon_high_kg"],
             peak_power_kw=totals.peak_power_w / 1000,
             mape_pct=totals.error.mean_pct,
             uncalibrated_mape_pct=totals.uncalibrated_error.mean_pct,
@@ -345,6 +356,12 @@ class TwinSession:
             stages_s={name: round(seconds, 3) for name, seconds in self.stages_s.items()},
             lake=str(self.settings.lake.path),
         )
+
+    def _window_energies(self) -> list[float]:
+        """Simulated energy of each committed window [J]."""
+        committed = "SELECT energy_j FROM windows WHERE run_id = ? AND datacenter = ? ORDER BY window_index"
+        found = self.lake.rows(committed, [self.identity.run_id, self.settings.datacenter])
+        return [row["energy_j"] for row in found]
 
     def _register(self) -> None:
         """Write the run's row and its topology. A run id belongs to one trace."""
@@ -410,8 +427,9 @@ class TwinSession:
 
 
 _RUN_COLUMNS = (
-    "windows", "tasks_seen", "tasks_run", "tasks_dropped", "fragments", "energy_kwh", "energy_uncalibrated_kwh",
-    "energy_measured_kwh", "carbon_kg", "mape_pct", "uncalibrated_mape_pct", "persistence_mape_pct", "wall_s",
+    "windows", "tasks_seen", "tasks_run", "tasks_dropped", "fragments", "energy_kwh", "energy_low_kwh",
+    "energy_high_kwh", "energy_uncalibrated_kwh", "energy_measured_kwh", "carbon_kg", "carbon_low_kg",
+    "carbon_high_kg", "mape_pct", "uncalibrated_mape_pct", "persistence_mape_pct", "wall_s",
 )  # fmt: skip
 
 

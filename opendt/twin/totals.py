@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opendt.engine.base import SimulationResult
+from opendt.twin.bands import EnergyErrors
 from opendt.windows.batch import WindowBatch
 
 F64 = NDArray[np.float64]
@@ -59,6 +60,7 @@ class Totals:
     error: ErrorSum = field(default_factory=ErrorSum)
     uncalibrated_error: ErrorSum = field(default_factory=ErrorSum)
     persistence_error: ErrorSum = field(default_factory=ErrorSum)
+    energy_errors: EnergyErrors = field(default_factory=EnergyErrors)
 
     def add_window(self, batch: WindowBatch, result: SimulationResult, row: dict[str, Any], simulated_w: F64) -> None:
         """Add one window: its batch, its result and its ``windows`` row."""
@@ -97,7 +99,7 @@ class Totals:
     def from_dict(cls, data: dict[str, Any]) -> Totals:
         """Totals from ``to_dict``."""
         sums = {name: ErrorSum(**data[name]) for name in ("error", "uncalibrated_error", "persistence_error")}
-        return cls(**(data | sums))
+        return cls(**(data | sums | {"energy_errors": EnergyErrors(**data.get("energy_errors", {}))}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +136,13 @@ class RunSummary:
     dropped: dict[str, int]
     fragments: int
     energy_kwh: float
+    energy_low_kwh: float | None = field(default=None, kw_only=True)
+    energy_high_kwh: float | None = field(default=None, kw_only=True)
     energy_uncalibrated_kwh: float
     energy_measured_kwh: float | None
     carbon_kg: float
+    carbon_low_kg: float | None = field(default=None, kw_only=True)
+    carbon_high_kg: float | None = field(default=None, kw_only=True)
     peak_power_kw: float
     mape_pct: float | None
     uncalibrated_mape_pct: float | None
