@@ -13,6 +13,7 @@ from opendt.errors import BrokerUnavailableError, StreamGapError
 from opendt.models.messages import Partition, StreamPosition
 from opendt.settings import StreamSettings, WindowSettings
 from opendt.stream import kafka, topics
+from opendt.stream.catchup import CatchUp
 from opendt.stream.deadletters import DeadLetterTopic
 from opendt.stream.layouts import decoder_of
 from opendt.stream.ordered import OrderedTopics
@@ -50,6 +51,8 @@ class WindowStream:
         watched = (settings.topics.topology, settings.topics.sim_topology)
         unclocked = tuple(name for name in topics.data_topics(settings) if name not in clock_topics)
         others = self._partitions((*watched, *unclocked))
+        topologies = [where for where in others if where[0] in watched]
+        self._catch_up = CatchUp(topologies, windows.length_s * 1000, settings)
         longest_row_ms = round(settings.v0_longest_fragment_s * 1000) if settings.layout == "opendt-v0" else 0
         self.windower = Windower(data, others, windows, cluster, position, first_index, longest_row_ms)
         self._ordered = None if settings.layout == "columns" else OrderedTopics(data, settings)
@@ -84,7 +87,7 @@ class WindowStream:
             BrokerUnavailableError: the broker is out of reach, or a replay fell silent.
         """
         while not self._stop.is_set():
-            batch = self.windower.next_batch()
+            batch = self.windower.next_batch() if self._topologies_read() else None
             if batch is not None:
                 self._dead_letters.send(batch.dead)
                 return batch
@@ -92,6 +95,10 @@ class WindowStream:
                 break
             self._poll()
         raise StopIteration
+
+    def _topologies_read(self) -> bool:
+        read = self.windower.ledger.progress()
+        return self._catch_up.complete(self._client, self.windower.watermark, read, self._clock.monotonic())
 
     def stop(self) -> None:
         """Make the iteration end before the next window. Safe in signal handlers and other threads."""
@@ -176,6 +183,7 @@ class WindowStream:
         waiting = self.windower.ledger.waiting_bytes
         if not self._paused and waiting > _HELD_BYTES:
             self._paused = set(self.windower.ledger.progress()) - self.windower.watermark.behind()
+            self._paused -= self._catch_up.partitions  # windows wait for them
             kafka.pause(self._client, self._paused)
         elif self._paused and (waiting < _HELD_BYTES // 2 or self._paused & self.windower.watermark.behind()):
             kafka.resume(self._client, self._paused)
