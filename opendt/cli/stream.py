@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from opendt.cli.common import ConfigOption, JsonOption, command, console, errors, print_json, print_table
+from opendt.cli.common import ConfigOption, JsonOption, LakeOption, command, console, errors, print_json, print_table
 
 if TYPE_CHECKING:
     from opendt.settings import Settings, StreamSettings
+    from opendt.stream.records import ReplayRecords
     from opendt.stream.replay import ReplayProgress, ReplayReport
     from opendt.stream.replay_process import ReplayProcess
     from opendt.stream.tail import Line
@@ -49,24 +50,31 @@ def replay(
     loop: Annotated[int, typer.Option(min=1, help="Send the trace so many times, one after another.")] = 1,
     topology: Annotated[Path | None, typer.Option(help="Topology instead of the trace's own.", metavar="FILE")] = None,
     replay_id: Annotated[str, typer.Option("--replay-id", help="A known id goes on where it stopped.")] = "",
+    lake: LakeOption = None,
     kafka: KafkaOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Send recorded traces into Kafka: workload, power and topology on one clock.
 
-    SIGTERM and Control-C stop it after the record in hand; SIGUSR1 pauses it and lets it go on.
+    SIGTERM and Control-C stop it after the record in hand; SIGUSR1 pauses it and lets it go on. With --lake, what was
+    sent is entered in table replays there.
 
     Example: opendt replay --trace data/traces/demo --speed 300 --kafka localhost:9092
     """
+    from opendt.stream.records import ReplayRecords
     from opendt.stream.replay import new_replay_id
 
     settings = _settings(config, kafka, speed=speed, layout=layout)
+    if lake:
+        settings = settings.model_copy(update={"lake": settings.lake.model_copy(update={"path": lake})})
     names = datacenter or [settings.datacenter]
     _check_names(trace, names)
     base, span = replay_id or new_replay_id(), (_time(start, "--start"), _time(stop, "--stop"))
     ids = [base] if len(names) == 1 else [f"{base}-{name}" for name in names]
-    reports = _run_replays(trace, settings.stream, names, ids, span, loop, topology, fresh=not replay_id)
+    traces = {(id_, name): folder.name for id_, name, folder in zip(ids, names, trace, strict=True)}
+    records = ReplayRecords(settings.lake if lake else None, settings.stream, traces)
+    reports = _run_replays(trace, settings.stream, names, ids, span, loop, topology, records, fresh=not replay_id)
     if as_json:
         print_json(reports[0].as_dict() if len(reports) == 1 else [report.as_dict() for report in reports])
         return
@@ -106,6 +114,7 @@ def _run_replays(
     span: tuple[int | None, int | None],
     loop: int,
     topology: Path | None,
+    records: ReplayRecords,
     *,
     fresh: bool,
 ) -> list[ReplayReport]:
@@ -113,6 +122,7 @@ def _run_replays(
 
     with ExitStack() as stack:
         show = stack.enter_context(_progress_bars())
+        stack.enter_context(records)
         replays = []
         for folder, name, replay_id in zip(traces, names, ids, strict=True):
             one = ReplayProcess(
@@ -129,7 +139,11 @@ def _run_replays(
             )
             replays.append(stack.enter_context(one))
         stack.enter_context(_signals(replays))
-        return [one.wait() for one in replays]
+        reports = []
+        for one in replays:
+            reports.append(one.wait())
+            records.ended(reports[-1])
+        return reports
 
 
 @contextmanager

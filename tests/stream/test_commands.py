@@ -74,6 +74,19 @@ def test_several_datacenters_share_topics_and_each_reader_takes_its_own(opendt, 
         assert sum(b.ignored for b in batches) > 0
 
 
+def test_replay_enters_what_it_sent_in_the_lake_it_is_given(opendt, folder, tmp_path):
+    lake = tmp_path / "lake"
+    sent = json.loads(opendt("replay", "--trace", folder, "--replay-id", "r1", "--lake", lake, "--json")[1])
+    nowhere = ("--topology", folder / "nowhere.json")
+    assert opendt("replay", "--trace", folder, "--replay-id", "r2", "--lake", lake, *nowhere)[0] == 2
+    with Lake.open(LakeSettings(path=lake), read_only=True) as opened:
+        completed, failed = opened.rows("SELECT * FROM replays ORDER BY replay_id")
+    for name in ("datacenter", "layout", "speed", "messages", "payload_bytes", "max_lag_s", "state", "ended_ms"):
+        assert completed[name] == sent[name]
+    assert (completed["trace"], completed["run_id"], completed["state"]) == ("trace", None, "completed")
+    assert (failed["state"], failed["messages"]) == ("failed", None)
+
+
 def test_replay_refuses_what_makes_no_sense(opendt, folder):
     assert opendt("replay", "--trace", folder, "--datacenter", "a", "--datacenter", "b")[0] == 2
     assert opendt("replay", "--trace", folder, "--start", "yesterday")[0] == 2
