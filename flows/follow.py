@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -47,7 +46,7 @@ Source = Callable[[StreamPosition | None, int], Stream]
 
 def follow(
     session: TwinSession, source: Source, progress: Progress, settings: PrefectSettings, *, max_windows: int = 0,
-    sender: Sender | None = None,
+    sender: Sender | None = None, halt: threading.Event | None = None,
 ) -> list[WindowSummary]:  # fmt: skip
     """Process windows until the stream ends, reading on from the last committed one after a transient error.
 
@@ -58,16 +57,18 @@ def follow(
         settings: retries and their first delay.
         max_windows: stop after so many; 0 for no limit.
         sender: its failure ends the wait for records that will never come.
+        halt: set by another thread, makes this one return after the window in hand.
     """
+    halt = halt or threading.Event()
     done: list[WindowSummary] = []
     delays = delays_s(settings.retries, settings.retry_delay_s)
     simulate = tuned(simulate_window, settings)
     drifts = len(session.drifts)
     failures = 0
-    while True:
+    while not halt.is_set():
         before = len(done)
         try:
-            with source(session.position, session.next_index) as stream, _watching(stream, sender):
+            with source(session.position, session.next_index) as stream, _watching(stream, sender, halt):
                 for batch in stream:
                     summary = simulate(session, batch, session.identity.run_id, batch.index)
                     done.append(summary)
@@ -83,32 +84,37 @@ def follow(
             if failures > len(delays):
                 raise
             say("Reading on from window %d in %.0f s: %s", session.next_index, delays[failures - 1], error.message)
-            time.sleep(delays[failures - 1])
+            halt.wait(delays[failures - 1])
+    return done
 
 
 @contextmanager
-def _watching(stream: Stream, sender: Sender | None) -> Iterator[None]:
-    """Stop the stream as soon as its sender has failed."""
-    if sender is None:
-        yield
-        return
+def _watching(stream: Stream, sender: Sender | None, halt: threading.Event) -> Iterator[None]:
+    """Stop the stream as soon as its sender has failed, or when told to halt."""
     over = threading.Event()
 
     def watch() -> None:
         while not over.wait(WATCH_EVERY_S):
-            try:
-                sender.poll()
-            except OpenDTError:
+            if halt.is_set() or _failed(sender):
                 stream.stop()
                 return
 
-    thread = threading.Thread(target=watch, name="watch the sender", daemon=True)
+    thread = threading.Thread(target=watch, name="watch", daemon=True)
     thread.start()
     try:
         yield
     finally:
         over.set()
         thread.join()
+
+
+def _failed(sender: Sender | None) -> bool:
+    try:
+        if sender is not None:
+            sender.poll()
+    except OpenDTError:
+        return True
+    return False
 
 
 def _announce(session: TwinSession, known: int) -> int:

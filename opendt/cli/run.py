@@ -89,11 +89,20 @@ def twin(
     lake: LakeOption = None,
     run_id: Annotated[str, typer.Option("--run-id", help="A known id resumes that run.", metavar="ID")] = "",
     max_windows: Annotated[int, typer.Option(min=0, help="Stop after so many windows; 0 for no limit.")] = 0,
+    share: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Share this datacenter with other twins of the run id, all started with the same list; repeat it.",
+            metavar="DATACENTER[=TOPOLOGY]",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Follow a live datacenter: read its telemetry from Kafka, simulate and calibrate window by window.
 
     Example: opendt twin --kafka localhost:9092 --topology topology.json
+
+    Example: opendt twin --run-id fleet --share north=north.json --share south=south.json
     """
     given = {
         "kafka": kafka,
@@ -102,8 +111,22 @@ def twin(
         "lake": str(lake or ""),
         "run_id": run_id,
         "max_windows": max_windows,
+        "share": {name: file for name, _, file in (text.partition("=") for text in share or ())},
     }
+    if share:
+        _tell_on_stderr()
     _run(given, as_json, live=True)
+
+
+def _tell_on_stderr() -> None:
+    """What a worker takes up and hands over, with the time: it runs for long, and beside others."""
+    import logging
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log = logging.getLogger("opendt.flows")
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
 
 
 def _run_remote(given: dict[str, Any], as_json: bool) -> None:
@@ -130,7 +153,8 @@ def _parameters(given: dict[str, Any], *, live: bool = False) -> Any:
         return (TwinParameters if live else PipelineParameters)(**given)
     except ValidationError as error:
         first = error.errors()[0]
-        raise InputError(f"option {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        where = f"option {'.'.join(map(str, first['loc']))}: " if first["loc"] else ""
+        raise InputError(f"{where}{first['msg']}") from None
 
 
 def _run(given: dict[str, Any], as_json: bool, *, live: bool = False) -> None:
@@ -142,11 +166,23 @@ def _run(given: dict[str, Any], as_json: bool, *, live: bool = False) -> None:
 
         parameters = _parameters(given, live=live)
         with _progress(show=not as_json) as listen, listening(listen):
-            summary = run_flow(follow_live if live else pipeline, parameters, parameters.settings().prefect)
-    if as_json:
+            flow: Any = follow_live if live else pipeline
+            summary = run_flow(flow, parameters, parameters.settings().prefect)
+    if isinstance(summary, list):
+        _show_all([each.to_dict() for each in summary], as_json)
+    elif as_json:
         print_json(summary.to_dict())
     else:
         print_summary(summary.to_dict())
+
+
+def _show_all(summaries: list[dict[str, Any]], as_json: bool) -> None:
+    """Totals of the datacenters whose streams ended with this process."""
+    if as_json:
+        print_json(summaries)
+    for summary in summaries if not as_json else ():
+        console.print(f"[bold]{summary['datacenter']}[/]")
+        print_summary(summary)
 
 
 @contextmanager

@@ -86,6 +86,34 @@ def ensure(settings: StreamSettings) -> None:
         _create(client, settings)
 
 
+def create_empty(settings: StreamSettings, name: str, partitions: int) -> None:
+    """Create a topic whose only use is that its partitions are assigned to members of a group.
+
+    Raises:
+        ConfigError: it exists with another number of partitions.
+    """
+    client = kafka.admin(settings)
+    if not kafka.is_embedded(kafka.cluster_id(client, settings)) and name not in _existing(client, settings):
+        _create_missing(client, settings, [TopicSpec(name, partitions, settings.replication_factor)])
+    found = kafka.partition_count(client, name, settings)
+    if found != partitions:
+        raise ConfigError(
+            f"topic {name} has {found} partitions, {partitions} are needed: one per datacenter. Start every twin of "
+            "the run with the same list of datacenters, or choose another run id.",
+            topic=name,
+        )
+
+
+def active_groups(settings: StreamSettings, prefix: str) -> set[str]:
+    """Names of consumer groups that begin so and have members; none on the embedded broker, which cannot tell."""
+    client = kafka.admin(settings)
+    if kafka.is_embedded(kafka.cluster_id(client, settings)):
+        return set()
+    with kafka.translated(settings, "listing consumer groups"):
+        found = client.list_consumer_groups(request_timeout=kafka.TIMEOUT_S).result(kafka.TIMEOUT_S)
+    return {g.group_id for g in found.valid if g.group_id.startswith(prefix) and g.state.name not in ("EMPTY", "DEAD")}
+
+
 def list_all(settings: StreamSettings) -> list[dict[str, Any]]:
     """Configured topics, and whether and with how many partitions each exists; then the others there are."""
     existing = _existing(kafka.admin(settings), settings)
@@ -136,7 +164,10 @@ def _create(client: Any, settings: StreamSettings) -> list[str]:
     existing = _existing(client, settings)
     wanted = specs(settings)
     _check(client, settings, [spec for spec in wanted if spec.name in existing])
-    missing = [spec for spec in wanted if spec.name not in existing]
+    return _create_missing(client, settings, [spec for spec in wanted if spec.name not in existing])
+
+
+def _create_missing(client: Any, settings: StreamSettings, missing: list[TopicSpec]) -> list[str]:
     if not missing:
         return []
     new = [kafka.new_topic(s.name, s.partitions, s.replication_factor, s.config) for s in missing]

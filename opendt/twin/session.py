@@ -205,6 +205,11 @@ class TwinSession:
         self._finish_run("completed", None)
         return summary
 
+    def hand_over(self) -> None:
+        """Commit what waits and end; the run goes on in whoever takes it up. Raises ``SessionRewoundError``."""
+        self.flush()
+        self._writer.close()
+
     def fail(self, reason: str, *, state: RunState = "failed") -> None:
         """Mark the run failed (or cancelled); what it committed stays, and it can be taken up again."""
         try:

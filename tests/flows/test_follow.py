@@ -148,3 +148,20 @@ def test_a_drift_is_told_once_with_size_and_beginning(caplog):
         follow(Session(), Streams([0, 1, 2, 3]), progress(), SETTINGS)
     (told,) = [record.getMessage() for record in caplog.records if "changed" in record.getMessage()]
     assert told == "The cluster north changed: its power is +5.0 % off what it was, since 1970-01-01T00:00:00Z."
+
+
+def test_when_told_to_halt_the_window_in_hand_is_the_last(monkeypatch):
+    monkeypatch.setattr(module, "WATCH_EVERY_S", 0.01)
+    session, halt = Session(), threading.Event()
+    streams = Streams([0, 1, "silence"])
+    threading.Timer(0.05, halt.set).start()
+    assert [w.index for w in follow(session, streams, progress(), SETTINGS, halt=halt)] == [0, 1]
+    assert streams.streams[0].closed
+    assert follow(session, streams, progress(), SETTINGS, halt=halt) == []
+
+
+def test_a_halt_cuts_the_wait_before_the_next_attempt_short():
+    patient, halt = PrefectSettings(retries=2, retry_delay_s=50), threading.Event()
+    threading.Timer(0.05, halt.set).start()
+    streams = Streams([0, BrokerUnavailableError("gone")])
+    assert len(follow(Session(), streams, progress(), patient, halt=halt)) == 1

@@ -52,6 +52,12 @@ VOLATILE = frozenset({
 OTHERS = frozenset({"replays"})
 
 
+def fresh_topics() -> dict[str, str]:
+    """Topic names that nobody has used: the usual ones after a tag and a dot."""
+    tag = f"{random.SystemRandom().randrange(16**8):08x}"
+    return {name: f"{tag}.{field.default}" for name, field in TopicSettings.model_fields.items()}
+
+
 @dataclass
 class Process:
     """A command that may die, its output kept in a file."""
@@ -75,6 +81,11 @@ class Process:
         if self._process is not None and self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, not to its helpers."""
+        assert self._process is not None
+        self._process.send_signal(number)
 
     @property
     def code(self) -> int | None:
@@ -107,12 +118,11 @@ class Scene:
     def __init__(self, server: LocalKafka, trace: Path, folder: Path, *, speed: float, window_s: int = HOUR_S) -> None:
         folder.mkdir(parents=True)
         self.server, self.lake = server, folder / "lake"
-        tag = f"{folder.name}-{random.SystemRandom().randrange(16**6):06x}"
         config = folder / "config.yaml"
         settings = {
             "stream": {
                 "bootstrap_servers": server.address,
-                "topics": {name: f"{tag}.{f.default}" for name, f in TopicSettings.model_fields.items()},
+                "topics": fresh_topics(),
             },
             "windows": {"length_s": window_s},
             "lake": {"path": str(self.lake)},
@@ -216,7 +226,10 @@ def _remembered(twin_state: bytes) -> dict[str, Any]:
     """What a twin remembers, of its place in the stream the records it has counted, but not where they lie."""
     values = json.loads(twin_state)
     position = StreamPosition.from_json(values["position"])
-    marks = {"/".join(map(str, key)): (mark.last, mark.checksum) for key, mark in sorted(position.sequences.items())}
+    marks = {
+        f"{replay} {topic.partition('.')[2]}/{partition}": (mark.last, mark.checksum)
+        for (replay, topic, partition), mark in position.sequences.items()
+    }
     return values | {"position": {"ended": position.ended, "closed_until_ms": position.closed_until_ms} | marks}
 
 
@@ -229,9 +242,15 @@ def differences(calm: dict[str, list[dict[str, Any]]], wild: dict[str, list[dict
             found.append(f"{name}: {len(rows)} rows undisturbed, {len(others)} with kills")
         elif rows != others:
             first = next(n for n in range(len(rows)) if rows[n] != others[n])
-            unequal = {k: (v, others[first][k]) for k, v in rows[first].items() if v != others[first][k]}
-            found.append(f"{name}: row {first} differs, undisturbed and with kills: {str(unequal)[:600]}")
+            found.append(f"{name}: row {first}: {'; '.join(_unequal(rows[first], others[first]))[:600]}")
     return found
+
+
+def _unequal(calm: Any, wild: Any, path: str = "") -> list[str]:
+    if isinstance(calm, dict) and isinstance(wild, dict):
+        names = sorted(calm.keys() | wild.keys())
+        return [part for name in names for part in _unequal(calm.get(name), wild.get(name), f"{path}/{name}")]
+    return [] if calm == wild else [f"{path[1:]} is {calm} undisturbed, {wild} with kills"]
 
 
 @dataclass
