@@ -41,7 +41,6 @@ TRANSIENT = 75  # exit code of a command that may simply be started again
 VICTIMS = ("producer", "twin", "broker")
 LONGEST_S = 1800.0
 LONGEST_PAUSE_S = 0.5
-HOUR_S = 3600
 
 # Wall clock, and how far reading had come when a window was committed: any two runs differ in these.
 VOLATILE = frozenset({
@@ -115,7 +114,7 @@ class Scene:
         window_s: length of a window in trace time [s].
     """
 
-    def __init__(self, server: LocalKafka, trace: Path, folder: Path, *, speed: float, window_s: int = HOUR_S) -> None:
+    def __init__(self, server: LocalKafka, trace: Path, folder: Path, *, speed: float, window_s: int) -> None:
         folder.mkdir(parents=True)
         self.server, self.lake = server, folder / "lake"
         config = folder / "config.yaml"
@@ -135,16 +134,23 @@ class Scene:
         self.producer = Process("producer", [*opendt, *map(str, producer)], folder / "producer.log")
         self.twin = Process("twin", [*opendt, *map(str, twin)], folder / "twin.log")
         self._reader: Lake | None = None
+        self.first_s = 0.0
 
     def run(self, kills: list[Kill] | None = None) -> float:
-        """Start both, carry out the kills as windows come in, wait for the end of both; seconds it took."""
+        """Start both, carry out the kills as windows come in, wait for the end of both; seconds it took.
+
+        ``first_s`` tells afterwards how long the first window took.
+        """
         started, waiting = time.monotonic(), list(kills or [])
         try:
             self.producer.start()
             self.twin.start()
             while not self._over() or waiting:
                 assert time.monotonic() - started < LONGEST_S, f"not done after {LONGEST_S:g} s"
-                if waiting and self.committed() >= waiting[0].window:
+                committed = self.committed()
+                if committed and not self.first_s:
+                    self.first_s = time.monotonic() - started
+                if waiting and committed >= waiting[0].window:
                     self._carry_out(waiting.pop(0))
                 time.sleep(0.1)
         finally:
@@ -299,8 +305,8 @@ def chaos(server: LocalKafka, folder: Path, *, moments: int, seed: int, windows:
     calm_s = calm.run()
     expected = contents(calm.lake)
     found = len(expected["windows"])
-    # Slow enough that the producer outlives the kills: each costs about as long as a start, of which calm_s has one.
-    speed = windows * window_s / (moments * (calm_s + 1.0))
+    # Slow enough that the producer outlives the kills, each of which costs a start.
+    speed = windows * window_s / (moments * (calm.first_s + 2.0))
     kills = draw(moments, found, seed)
     wild = Scene(server, trace, folder / "wild", speed=speed, window_s=window_s)
     wild_s = wild.run(kills)
@@ -321,7 +327,7 @@ def main() -> None:
         folder = arguments.keep or Path(temporary)
         outcome = chaos(
             server, folder, moments=arguments.moments, seed=arguments.seed,
-            windows=max(48, 6 * arguments.moments), window_s=HOUR_S,
+            windows=36 * arguments.moments, window_s=600,
         ).as_dict()  # fmt: skip
     outcome |= {
         "machine": platform.machine(), "cpus": os.cpu_count(), "load": os.getloadavg()[0], "commit": _commit(),
