@@ -9,23 +9,20 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
-
 from opendt.engine.base import Engine, EngineOptions, simulate
+from opendt.engine.native.arrival import hourly
 from opendt.errors import EngineError, TopologyError
 from opendt.models.topology import PowerModel
-from opendt.models.workload import Workload
 from opendt.power.pricing import price_many
 from opendt.traces import read_trace
 from opendt.traces.reader import Trace
-from opendt.traces.slicing import fragment_begin_ms
-from opendt.units import MS_PER_HOUR, MS_PER_S, joules_to_kwh
+from opendt.units import MS_PER_S, joules_to_kwh
 
 TRIALS = 1000
 Said = Callable[[str], None]
@@ -152,26 +149,6 @@ def _cold(name: str, folder: Path, topology: Path | None, interval_s: int) -> di
             f"the new process failed: {ran.stderr.strip().splitlines()[-1:]}", engine=name, reason="bench"
         )
     return {"cold_s": took, **json.loads(ran.stdout.splitlines()[-1])}
-
-
-def hourly(workload: Workload, length_ms: int = MS_PER_HOUR) -> Iterator[tuple[Workload, int | None]]:
-    """What arrives in each window, and the window's end; None for the last.
-
-    A task arrives when it is submitted, a fragment when it would begin if its task started at once. Fragments must be
-    grouped by task in task order.
-    """
-    tasks, fragments = workload.tasks, workload.fragments
-    origin = int(tasks.submission_ms.min())
-    of_fragment = (fragment_begin_ms(tasks, fragments) - origin) // length_ms
-    of_task = (tasks.submission_ms - origin) // length_ms
-    count = int(max(of_fragment.max(initial=0), of_task.max())) + 1
-    fragment_order, task_order = np.argsort(of_fragment, kind="stable"), np.argsort(of_task, kind="stable")
-    edges = np.arange(count + 1)
-    f = np.searchsorted(of_fragment[fragment_order], edges)
-    t = np.searchsorted(of_task[task_order], edges)
-    for k in range(count):
-        part = Workload(tasks.take(task_order[t[k] : t[k + 1]]), fragments.take(fragment_order[f[k] : f[k + 1]]))
-        yield part, origin + (k + 1) * length_ms if k + 1 < count else None
 
 
 def _windowed(engine: Engine, folder: Path, topology: Path | None, options: EngineOptions) -> int:

@@ -18,7 +18,7 @@ from opendt.engine.native.exact.prefabs import PREFABS
 from opendt.engine.native.exact.random import JavaRandom, SplittableRandom
 from opendt.engine.native.placement import best_by_scan, best_in_tree, build_tree, update_tree
 from opendt.engine.native.policies import read_policy
-from opendt.engine.native.tables import BLOCK_ROWS, first_rows, nullable, of_samples, repeated_text, text_column
+from opendt.engine.native.tables import BLOCK_ROWS, Words, first_rows, nullable, of_samples, repeated_text, text_column
 from opendt.engine.native.timers import sort
 from opendt.engine.native.watts import curve_arrays, watts
 from opendt.errors import ConfigError
@@ -108,7 +108,10 @@ def test_sort_sorts(values):
 @settings(max_examples=50, deadline=None)
 def test_text_columns_hold_the_words(words, index):
     index = [i if i < len(words) else -1 for i in index]
-    assert text_column(words, np.array(index, np.int64)).to_pylist() == [words[i] if i >= 0 else "" for i in index]
+    places = np.array(index, np.int64)
+    assert text_column(Words(words), places).to_pylist() == [words[i] if i >= 0 else "" for i in index]
+    found = text_column(Words(words), places, nullable=True).to_pylist()
+    assert found == [words[i] if i >= 0 else None for i in index]
     assert repeated_text(words, 3).to_pylist() == words * 3
 
 

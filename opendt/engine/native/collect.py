@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
 from opendt.engine.base import EngineOptions, Occupancy, SimulationResult
 from opendt.engine.native import tables, world
@@ -15,6 +14,8 @@ from opendt.engine.native.layout import Site
 from opendt.engine.native.session import Session
 from opendt.engine.native.state import NativeState
 
+_STATES, _EVENTS = tables.Words(world.STATE_NAMES), tables.Words(world.EVENT_NAMES)
+_COUNTS = tables.SERVICE.names[2:]
 _INT32 = np.iinfo(np.int32).max
 
 
@@ -50,13 +51,14 @@ def result_of(state: NativeState, session: Session, rows: Rows, end_ms: int) -> 
     site = state.site
     clock = session.clock
     before_j, before_g = totals(state.arrays["clusters"], _sim_until(state))
+    task_names = tables.Words(session.names)
     after_j, after_g = totals(session.clusters, end_ms - (state.origin_ms or 0))
     return SimulationResult(
-        power_source=_power_source(state, site, rows),
+        power_source=_power_source(state, session, rows),
         host=_host(state, session, rows),
         service=_service(state, rows),
-        task=_task(state, session, rows) if state.options.task_rows else None,
-        task_events=_events(state, site, session, rows),
+        task=_task(state, session, rows, task_names) if state.options.task_rows else None,
+        task_events=_events(state, session, rows, task_names),
         occupancy=_occupancy(state, site, rows) if state.options.occupancy_knots else None,
         energy_j=after_j - before_j,
         carbon_g=after_g - before_g,
@@ -98,16 +100,17 @@ def nothing(options: EngineOptions) -> SimulationResult:
     )
 
 
-def _power_source(state: NativeState, site: Site, rows: Rows) -> pa.Table:
+def _power_source(state: NativeState, session: Session, rows: Rows) -> pa.Table:
     sample_ms, source = rows.column("sample_ms", SAMPLES), rows.column("source", SAMPLES)
     n, clusters = source.shape[:2]
     at = np.repeat(sample_ms, clusters)
     flat = source.reshape(n * clusters, 4)
+    if len(at) == 0:
+        return tables.POWER_SOURCE.empty_table()
     columns = {
+        **{name: tables.first_rows(block, len(at)) for name, block in _fixed(state, session).source.items()},
         "timestamp": at,
         "timestamp_absolute": at + state.origin_ms,
-        "source_name": tables.repeated_text(site.source_names, n),
-        "cluster_name": tables.repeated_text(site.cluster_names, n),
         "power_draw": flat[:, 0],
         "energy_usage": flat[:, 1],
         "carbon_intensity": flat[:, 2],
@@ -118,8 +121,8 @@ def _power_source(state: NativeState, site: Site, rows: Rows) -> pa.Table:
 
 def _service(state: NativeState, rows: Rows) -> pa.Table:
     at, counts = rows.column("sample_ms", SAMPLES), rows.column("service", SAMPLES)
-    names = tables.SERVICE.names[2:]
-    columns = {name: counts[:, i] for i, name in enumerate(names)}
+    counted = counts.astype(np.int32).T
+    columns = {name: counted[i] for i, name in enumerate(_COUNTS)}
     return tables.build(
         tables.SERVICE, len(at), {"timestamp": at, "timestamp_absolute": at + state.origin_ms, **columns}
     )
@@ -132,10 +135,8 @@ def _host(state: NativeState, session: Session, rows: Rows) -> pa.Table:
         return tables.HOST.empty_table()
     times = at[::h]
     uptime = np.diff(times, prepend=state.arrays["clock"][world.HOST_ROWS_AT])
-    if session.blocks is None:
-        session.blocks = _blocks(state, session.hosts)
     columns = {
-        **{name: tables.first_rows(block, len(at)) for name, block in session.blocks.items()},
+        **{name: tables.first_rows(block, len(at)) for name, block in _fixed(state, session).host.items()},
         "timestamp": at,
         "timestamp_absolute": rows.line("host_int", 1, HOSTS),
         "tasks_running": rows.line("host_tasks", ..., HOSTS),
@@ -154,20 +155,41 @@ def _host(state: NativeState, session: Session, rows: Rows) -> pa.Table:
     return tables.build(tables.HOST, len(at), columns)
 
 
-def _blocks(state: NativeState, hosts: Any) -> dict[str, pa.Array]:
-    """Columns of the host table that every sample repeats, as blocks of some samples."""
-    times = tables.copies(len(hosts))
-    clusters = [state.site.cluster_names[c] for c in hosts["cluster"]]
-    return {
-        "host_name": pa.array(list(state.host_names) * times, pa.string()),
-        "cluster_name": pa.array(clusters * times, pa.string()),
-        "core_count": pa.array(np.tile(hosts["cores"].astype(np.int32), times)),
-        "mem_capacity": pa.array(np.tile(hosts["memory_mib"], times)),
-        "cpu_capacity": pa.array(np.tile(hosts["capacity_mhz"].astype(np.float32), times)),
-    }
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """What every sample repeats until the topology changes: columns as blocks of some samples, and names."""
+
+    host: dict[str, pa.Array]
+    source: dict[str, pa.Array]
+    host_words: tables.Words
+    cluster_words: tables.Words
 
 
-def _task(state: NativeState, session: Session, rows: Rows) -> pa.Table:
+def _fixed(state: NativeState, session: Session) -> Fixed:
+    if "tables" not in session.kept:
+        site, hosts = state.site, session.hosts
+        times, again = tables.copies(len(hosts)), tables.copies(len(site.source_names))
+        clusters = [site.cluster_names[c] for c in hosts["cluster"]]
+        session.kept["tables"] = Fixed(
+            host={
+                "host_name": pa.array(list(state.host_names) * times, pa.string()),
+                "cluster_name": pa.array(clusters * times, pa.string()),
+                "core_count": pa.array(np.tile(hosts["cores"].astype(np.int32), times)),
+                "mem_capacity": pa.array(np.tile(hosts["memory_mib"], times)),
+                "cpu_capacity": pa.array(np.tile(hosts["capacity_mhz"].astype(np.float32), times)),
+            },
+            source={
+                "source_name": pa.array(list(site.source_names) * again, pa.string()),
+                "cluster_name": pa.array(list(site.cluster_names) * again, pa.string()),
+            },
+            host_words=tables.Words(state.host_names),
+            cluster_words=tables.Words(site.cluster_names),
+        )
+    found: Fixed = session.kept["tables"]
+    return found
+
+
+def _task(state: NativeState, session: Session, rows: Rows, task_names: tables.Words) -> pa.Table:
     at, absolute, memory, active, idle, steal, uptime, schedule, submission, finish = (
         rows.line("task_int", line, TASKS) for line in range(10)
     )
@@ -176,14 +198,14 @@ def _task(state: NativeState, session: Session, rows: Rows) -> pa.Table:
     schema = tables.TASK
     every_id = session.tasks["id"]
     if len(every_id) and max(every_id.max(), -every_id.min()) > _INT32:
-        schema = schema.set(2, pa.field("task_id", pa.int64(), nullable=False))
+        schema = tables.TASK_WIDE
         ids = every_id[slot]
     columns = {
         "timestamp": at,
         "timestamp_absolute": absolute,
         "task_id": ids,
-        "task_name": tables.text_column(session.names, slot),
-        "host_name": tables.text_column(state.host_names, host),
+        "task_name": tables.text_column(task_names, slot),
+        "host_name": tables.text_column(_fixed(state, session).host_words, host),
         "mem_capacity": memory,
         "cpu_count": cpu_count,
         "cpu_limit": limit,
@@ -196,23 +218,22 @@ def _task(state: NativeState, session: Session, rows: Rows) -> pa.Table:
         "schedule_time": tables.nullable(schedule),
         "submission_time": submission,
         "finish_time": tables.nullable(finish),
-        "task_state": tables.text_column(world.STATE_NAMES, code),
+        "task_state": tables.text_column(_STATES, code),
     }
     return tables.build(schema, len(at), columns)
 
 
-def _events(state: NativeState, site: Site, session: Session, rows: Rows) -> pa.Table:
+def _events(state: NativeState, session: Session, rows: Rows, task_names: tables.Words) -> pa.Table:
     slot, kind, at, host = (rows.line("event", line, EVENTS) for line in range(4))
     clusters = np.append(session.hosts["cluster"], -1)
-    none = pa.array(host < 0)
-    missing = pa.scalar(None, pa.string())
+    fixed = _fixed(state, session)
     columns = {
         "task_id": session.tasks["id"][slot],
-        "task_name": tables.text_column(session.names, slot),
-        "event": pa.array(world.EVENT_NAMES, pa.string()).take(pa.array(kind)),
+        "task_name": tables.text_column(task_names, slot),
+        "event": tables.text_column(_EVENTS, kind),
         "time_ms": at + state.origin_ms,
-        "host_name": pa.compute.if_else(none, missing, tables.text_column(state.host_names, host)),
-        "cluster_name": pa.compute.if_else(none, missing, tables.text_column(site.cluster_names, clusters[host])),
+        "host_name": tables.text_column(fixed.host_words, host, nullable=True),
+        "cluster_name": tables.text_column(fixed.cluster_words, clusters[host], nullable=True),
     }
     return tables.build(tables.EVENTS, len(slot), columns)
 

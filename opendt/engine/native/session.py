@@ -34,7 +34,7 @@ class Session:
     trace: Trace
     names: Any  # source ids by slot
     steps: tuple[Any, Any]  # the whole carbon trace on the simulated clock
-    blocks: dict[str, Any] | None  # columns of the host table that no call changes, once they are made
+    kept: dict[str, Any]
 
 
 def fresh_arrays(state: NativeState) -> dict[str, Any]:
@@ -94,28 +94,18 @@ def open_session(state: NativeState, arrived: Workload, until_ms: int | None) ->
         clock[world.CARBON_NEXT] = first
     if not clusters["has_carbon"].any():
         carbon_ms = carbon_ms[:0]
-    policy = read_policy(state.options.allocation)
-    numbers, values = policy.arrays()
-    kinds, curve_values, levels = layout.curves_of(state.topology)
-    groups = max(len(kinds), 1)
-    usable = hosts[hosts["open"] == 1]
+    if "session" not in state.kept:
+        state.kept["session"] = _fixed(state, hosts)
+    fixed: dict[str, Any] = state.kept["session"]
     trace = Trace(
         duration_ms=duration_ms,
         usage_mhz=usage_mhz,
         carbon_ms=carbon_ms,
         carbon_value=carbon_value,
-        policy=numbers,
-        policy_values=values,
-        filters=policy.filters,
-        weighers=policy.weighers,
-        curve_kind=kinds,
-        curve_values=curve_values,
-        curve_levels=levels,
-        group_hosts=np.bincount(hosts["group"], minlength=groups).astype(np.int64),
         child_start=children[0],
         child=children[1],
-        limits=np.array([usable["cores"].max(initial=0), usable["memory_mib"].max(initial=0)], np.int64),
         random=a["random"].copy(),
+        **fixed,
     )
     clock[world.ORIGIN] = state.origin_ms
     clock[world.UNTIL] = FAR if until_ms is None else until_ms - state.origin_ms
@@ -125,33 +115,54 @@ def open_session(state: NativeState, arrived: Workload, until_ms: int | None) ->
     clock[world.USUAL] = usual_length(duration_ms)
     scratch = _scratch(a, clock, hosts, tasks, n)
     tree = _tree(len(hosts))
-    if policy.way == BY_SCORE:
-        build_tree(tree, hosts, numbers, values[0])
-    return Session(clock, hosts, tasks, clusters, tree, scratch, trace, names, steps, state.blocks)
+    if fixed["policy"][0] == BY_SCORE:
+        build_tree(tree, hosts, fixed["policy"], fixed["policy_values"][0])
+    return Session(clock, hosts, tasks, clusters, tree, scratch, trace, names, steps, state.kept)
+
+
+def _fixed(state: NativeState, hosts: Any) -> dict[str, Any]:
+    """Fields of a ``Trace`` that topology and options alone decide."""
+    policy = read_policy(state.options.allocation)
+    numbers, values = policy.arrays()
+    kinds, curve_values, levels = layout.curves_of(state.topology)
+    usable = hosts[hosts["open"] == 1]
+    return {
+        "policy": numbers,
+        "policy_values": values,
+        "filters": policy.filters,
+        "weighers": policy.weighers,
+        "curve_kind": kinds,
+        "curve_values": curve_values,
+        "curve_levels": levels,
+        "group_hosts": np.bincount(hosts["group"], minlength=max(len(kinds), 1)).astype(np.int64),
+        "limits": np.array([usable["cores"].max(initial=0), usable["memory_mib"].max(initial=0)], np.int64),
+    }
 
 
 def _merge_tasks(state: NativeState, carried: Any, arrived: Workload) -> tuple[Any, Any, Any]:
     """Slots of carried tasks followed by the new ones in order of submission, names, and children by slot."""
-    new = arrived.tasks.take(arrived.tasks.fragment_count > 0)
-    order = np.argsort(new.submission_ms, kind="stable")
-    new = new.take(order)
+    new = arrived.tasks
+    order = np.flatnonzero(new.fragment_count > 0)
+    order = order[np.argsort(new.submission_ms[order], kind="stable")]
     origin_ms = state.origin_ms or 0
     earliest = 0 if state.until_ms is None else state.until_ms - origin_ms
-    submit = np.maximum(new.submission_ms - origin_ms, earliest)
+    count = new.fragment_count[order]
     table = layout.new_tasks(
-        len(new),
-        id=new.task_id,
-        submit_ms=submit,
-        cpu_count=new.cpu_count,
-        mem_mib=mem_capacity_to_mib(new.mem_capacity),
-        cpu_capacity_mhz=new.cpu_capacity_mhz,
-        uses_cpu=new.has_cpu_usage,
-        fragments=new.fragment_count,
-        left=new.fragment_count,
+        len(order),
+        id=new.task_id[order],
+        submit_ms=np.maximum(new.submission_ms[order] - origin_ms, earliest),
+        cpu_count=new.cpu_count[order],
+        mem_mib=mem_capacity_to_mib(new.mem_capacity[order]),
+        cpu_capacity_mhz=new.cpu_capacity_mhz[order],
+        uses_cpu=new.has_cpu_usage[order],
+        fragments=count,
+        left=count,
     )
     merged = np.concatenate([carried, table])
-    names = np.concatenate([np.array(state.names, dtype=object), new.name.astype(object)])
-    return merged, names, _children(merged, len(carried), new.parents, state.until_ms is not None)
+    names = np.array([*state.names, *new.name[order].tolist()], dtype=object)
+    kept = set(table["id"].tolist()) if new.parents else set()
+    parents = {task: waits_for for task, waits_for in new.parents.items() if task in kept}
+    return merged, names, _children(merged, len(carried), parents, state.until_ms is not None)
 
 
 def _children(tasks: Any, carried: int, parents: dict[int, tuple[int, ...]], resumed: bool) -> tuple[Any, Any]:
@@ -351,5 +362,5 @@ def close_session(state: NativeState, session: Session, until_ms: int) -> Native
         arrays=arrays,
         site=state.site,
         steps=session.steps,
-        blocks=session.blocks,
+        kept=session.kept,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ class NativeState:
         until_ms: epoch time up to which the simulation is complete; None before the first task.
         names: source ids of the live tasks, by slot.
         host_names: name of every host, also of those that a topology change left to drain.
+        kept: what follows from topology, options and hosts alone, made when first needed.
     """
 
     topology: Topology
@@ -43,7 +44,7 @@ class NativeState:
     arrays: dict[str, Any]
     site: Site  # names and groups of ``topology``
     steps: tuple[Any, Any] | None = None  # carbon trace on the simulated clock, once the origin is known
-    blocks: dict[str, Any] | None = None  # columns of the host table that no call changes, once they are made
+    kept: dict[str, Any] = field(default_factory=dict)
 
     @property
     def now_ms(self) -> int | None:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from opendt.engine.native.compiled import kernel
+from opendt.engine.native.memory import copy_eight
 
 # Rows of the blocks that stand for repeated values: a column that repeats is a row of references to one such block,
 # which costs neither the memory nor the time of writing it out.
@@ -51,6 +52,7 @@ TASK = _schema(
     "gpu_time_idle:i64? gpu_time_steal:i64? gpu_time_lost:i64? uptime:i64 downtime:i64 num_failures:i64 "
     "num_pauses:i64 schedule_time:i64? submission_time:i64? finish_time:i64? task_state:str?"
 )
+TASK_WIDE = TASK.set(2, pa.field("task_id", pa.int64(), nullable=False))  # for ids beyond 32 bits
 BATTERY = _schema(
     "timestamp:i64 timestamp_absolute:i64 battery_name:str cluster_name:str power_draw:f32 energy_usage:f32 "
     "embodied_carbon_emission:f32 charge:f32 capacity:f32 battery_state:str?"
@@ -70,20 +72,28 @@ EVENTS = pa.schema(
 def build(schema: pa.Schema, rows: int, columns: dict[str, Any]) -> pa.Table:
     """A table of ``rows`` rows from arrays by column name; a scalar fills its column, an absent column is zero."""
     arrays = []
-    for field in schema:
-        value = columns.get(field.name, 0)
-        if isinstance(value, pa.Array | pa.ChunkedArray):
+    for name, kind in _kinds(schema):
+        value = columns.get(name, 0)
+        if isinstance(value, _ARROW):
             arrays.append(value)
-            continue
-        kind = _NUMPY[field.type]
-        if isinstance(value, np.ndarray | list):
+        elif isinstance(value, _LISTS):
             arrays.append(pa.array(np.ascontiguousarray(value, dtype=kind)))
         else:
             arrays.append(first_rows(_constant(kind, value), rows))
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-_NUMPY = {pa.int32(): "i4", pa.int64(): "i8", pa.float32(): "f4"}
+_ARROW, _LISTS = (pa.Array, pa.ChunkedArray), (np.ndarray, list)
+_NUMPY = {pa.int32(): "i4", pa.int64(): "i8", pa.float32(): "f4", pa.string(): ""}
+_KNOWN: dict[int, tuple[pa.Schema, list[tuple[str, str]]]] = {}
+
+
+def _kinds(schema: pa.Schema) -> list[tuple[str, str]]:
+    """Name and NumPy type of every column: asking Arrow each time costs more than making a small table."""
+    known = _KNOWN.get(id(schema))
+    if known is None:
+        known = _KNOWN[id(schema)] = (schema, [(field.name, _NUMPY[field.type]) for field in schema])
+    return known[1]
 
 
 @lru_cache(maxsize=64)
@@ -117,20 +127,32 @@ def of_samples(values: Any, each: int, kind: str) -> pa.Array | pa.ChunkedArray:
     return parts[0] if len(parts) == 1 else pa.chunked_array(parts)
 
 
-def text_column(values: Any, index: Any) -> pa.Array:
-    """Strings ``values[index]``; an index of -1 gives the empty string."""
-    words = pa.array([*values, ""], pa.string())
-    starts = np.frombuffer(words.buffers()[1], np.int32)[: len(words) + 1]
-    text = np.zeros(int(starts[-1]) + STRIDE, np.uint8)
-    if starts[-1]:
-        text[: starts[-1]] = np.frombuffer(words.buffers()[2], np.uint8, starts[-1])
-    offsets = np.empty(len(index) + 1, np.int32)
-    size = place_words(starts, index, offsets)
+class Words:
+    """Strings to choose from, made ready for ``text_column``."""
+
+    __slots__ = ("array", "starts", "text")
+
+    def __init__(self, values: Any) -> None:
+        self.array = pa.array([*values, ""], pa.string())
+        self.starts = np.frombuffer(self.array.buffers()[1], np.int32)[: len(self.array) + 1]
+        size = int(self.starts[-1])
+        self.text = np.zeros(size + STRIDE, np.uint8)
+        if size:
+            self.text[:size] = np.frombuffer(self.array.buffers()[2], np.uint8, size)
+
+
+def text_column(words: Words, index: Any, *, nullable: bool = False) -> pa.Array:
+    """Strings ``words[index]``; an index of -1 gives the empty string, or null."""
+    n = len(index)
+    offsets = np.empty(n + 1, np.int32)
+    size = place_words(words.starts, index, offsets)
+    valid = pa.py_buffer(np.packbits(index >= 0, bitorder="little")) if nullable else None
     if size >= 2**31:  # more text than one Arrow array holds
-        return words.take(pa.array(np.where(index < 0, len(words) - 1, index)))
+        missing = index < 0
+        return words.array.take(pa.array(np.where(missing, len(words.array) - 1, index), mask=missing & nullable))
     made = np.empty(size + STRIDE, np.uint8)
-    copy_words(starts, text, index, offsets, made)
-    return pa.StringArray.from_buffers(len(index), pa.py_buffer(offsets), pa.py_buffer(made[:size]))
+    copy_words(words.starts, words.text, index, offsets, made)
+    return pa.StringArray.from_buffers(n, pa.py_buffer(offsets), pa.py_buffer(made[:size]), valid)
 
 
 STRIDE = 8  # bytes copied at once; both texts of a copy need as much room behind their end
@@ -157,13 +179,8 @@ def copy_words(starts: Any, text: Any, index: Any, offsets: Any, made: Any) -> N
             continue
         at = offsets[i]
         begin = starts[index[i]]
-        for j in range(0, offsets[i + 1] - at, 8):
-            p = begin + j
-            a, b, c, d = text[p], text[p + 1], text[p + 2], text[p + 3]
-            e, f, g, h = text[p + 4], text[p + 5], text[p + 6], text[p + 7]
-            p = at + j
-            made[p], made[p + 1], made[p + 2], made[p + 3] = a, b, c, d
-            made[p + 4], made[p + 5], made[p + 6], made[p + 7] = e, f, g, h
+        for j in range(0, offsets[i + 1] - at, STRIDE):
+            copy_eight(made, at + j, text, begin + j)
 
 
 def nullable(values: Any) -> pa.Array:

@@ -25,7 +25,7 @@ def change_topology(state: NativeState, topology: Topology) -> NativeState:
     """
     if state.origin_ms is None or state.until_ms is None:
         site = layout.site_of(topology)
-        fresh = replace(state, topology=topology, site=site, host_names=site.host_names, blocks=None)
+        fresh = replace(state, topology=topology, site=site, host_names=site.host_names, kept={})
         return replace(fresh, arrays=fresh_arrays(fresh))
     now = state.until_ms - state.origin_ms
     old = state.arrays["hosts"].copy()
@@ -74,7 +74,7 @@ def change_topology(state: NativeState, topology: Topology) -> NativeState:
         **state.arrays,
         "hosts": hosts, "clusters": made, "clock": clock, "tasks": tasks, "active_hosts": active, "occupancy": grown,
     }  # fmt: skip
-    return replace(state, topology=topology, site=site, host_names=names, arrays=arrays, blocks=None)
+    return replace(state, topology=topology, site=site, host_names=names, arrays=arrays, kept={})
 
 
 def drop_empty_hosts(state: NativeState) -> NativeState:

@@ -86,7 +86,7 @@ def task(rows: Rows, origin_ms: int) -> pa.Table:
     """task table."""
     schema = tables.TASK
     if any(abs(row[1]) > np.iinfo(np.int32).max for row in rows):
-        schema = schema.set(2, pa.field("task_id", pa.int64(), nullable=False))
+        schema = tables.TASK_WIDE
     return table(
         schema, rows,
         "timestamp task_id task_name host_name mem_capacity cpu_count cpu_limit cpu_usage cpu_demand cpu_time_active "
