@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from opendt import __version__
+from opendt.code_version import code_version
 from opendt.errors import OpenDTError
 from opendt.lake import Lake
 from opendt.settings import Settings
@@ -18,7 +18,7 @@ def lake_run(settings: Settings, run_id: str, kind: str) -> Iterator[None]:
     """Enter a run; it ends completed, or failed with the reason if the block raises."""
     datacenter = settings.datacenter
     with Lake.open(settings.lake) as lake:
-        lake.start_run(run_id, datacenter, kind, code_version=__version__)
+        lake.start_run(run_id, datacenter, kind, code_version=code_version())
     try:
         yield
     except BaseException as error:

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from opendt import __version__
+from opendt.code_version import code_version
 from opendt.lake import Lake
 from opendt.optimize.decisions import unpacked
 from opendt.optimize.objective import pareto_front
@@ -111,7 +111,7 @@ def store_contest(
         outcome = contest.problem.baseline.outcome
         lake.start_run(
             run_id, settings.datacenter, "optimize", trace=source.trace.name, engine=engine.name,
-            engine_version=engine.version, code_version=__version__, topology_version=topology.version,
+            engine_version=engine.version, code_version=code_version(), topology_version=topology.version,
             config_json=orjson.dumps(settings.public()).decode(), started_ms=started_ms,
         )  # fmt: skip
         lake.finish_run(

@@ -13,7 +13,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from opendt import __version__
+from opendt.code_version import code_version
 from opendt.errors import InputError
 from opendt.lake import Lake
 from opendt.lake.plain import plain
@@ -84,7 +84,7 @@ def _page(lake: Lake, run: dict[str, Any], images: dict[str, bytes], now: dateti
         proposals=data.proposals(lake, run),
         provenance=data.provenance(lake, run),
         libraries={name: version(name) for name in _LIBRARIES} | {"python": platform.python_version()},
-        opendt=__version__,
+        opendt=code_version(),
         images={name: base64.b64encode(png).decode() for name, png in images.items()},
         now=now,
     )  # fmt: skip

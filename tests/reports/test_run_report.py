@@ -66,11 +66,11 @@ def test_figures_are_written_as_png_and_pdf(written):
 
 
 def test_page_shows_the_totals_of_the_lake(written, lake):
-    (row,) = lake.rows("SELECT energy_kwh, carbon_kg, mape_pct, trace_sha256, topology_version FROM runs "
+    (row,) = lake.rows("SELECT energy_kwh, carbon_kg, mape_pct, trace_sha256, topology_version, code_version FROM runs "
                        "WHERE run_id = 'done'")  # fmt: skip
     page = written.html.read_text()
     for text in (f"{row['energy_kwh']:,.1f} kWh", f"{row['carbon_kg']:,.1f} kg", f"{row['mape_pct']:,.2f} %",
-                 row["trace_sha256"], row["topology_version"]):  # fmt: skip
+                 row["trace_sha256"], row["topology_version"], f"OpenDT {row['code_version']}<"):  # fmt: skip
         assert text in page
 
 

@@ -14,6 +14,7 @@ from opendt.api.errors import RESPONSES
 from opendt.api.models import JsonObject
 from opendt.api.parameters import DatacenterQuery, Limit, Offset
 from opendt.api.respond import send_json
+from opendt.code_version import code_version
 from opendt.lake.info import lake_info
 from opendt.lake.plain import plain_rows
 from opendt.optimize.space import POLICIES
@@ -29,6 +30,7 @@ def info(request: Request, ctx: Ctx) -> Response:
     body = {
         "name": "OpenDT",
         "version": __version__,
+        "code_version": code_version(),
         "datacenter": settings.datacenter,
         "lake": str(settings.lake.path),
         "prefect_ui": f"http://{settings.prefect.host}:{settings.prefect.port}",
