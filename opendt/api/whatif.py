@@ -87,20 +87,30 @@ class WhatIfDesk:
         return problem
 
     def _trace_folder(self, run: RunKey) -> Path:
-        """The folder of the run's trace below one of ``api.trace_folders``. Raises ``InputError`` naming them."""
+        """The folder the run read its trace from, else one of that name below ``api.trace_folders``.
+
+        Raises ``InputError`` naming them.
+        """
         (row,) = self._ctx.lake.rows(
-            "SELECT trace FROM runs WHERE run_id = ? AND datacenter = ?", [run.run_id, run.datacenter]
+            "SELECT * FROM runs WHERE run_id = ? AND datacenter = ?", [run.run_id, run.datacenter]
         )
+        path = row.get("trace_path")  # lakes written before it was kept have no such column until the next run
         folders = self._ctx.settings.api.trace_folders
         for folder in folders:
             try:
-                return find_trace(run.run_id, row["trace"], folder)
+                return find_trace(run.run_id, row["trace"], folder, path=path)
             except InputError:
                 continue
-        what = f"trace {row['trace']}, which is not" if row["trace"] else "a live stream, whose workload is not kept"
+        if not row["trace"]:
+            raise InputError(
+                f"run {run.run_id} took its workload from a live stream, which the lake does not keep: what-if needs a "
+                "run that replayed a trace.",
+                run_id=run.run_id,
+            )
+        where = f" (it was in {path})" if path else ""
         raise InputError(
-            f"run {run.run_id} took its workload from {what} below {', '.join(map(str, folders))}. "
-            "Add its folder to api.trace_folders.",
+            f"run {run.run_id} took its workload from trace {row['trace']}{where}, which is not below "
+            f"{', '.join(map(str, folders))}. Put it there, or add its folder to api.trace_folders.",
             run_id=run.run_id,
         )
 

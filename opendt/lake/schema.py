@@ -54,6 +54,7 @@ started_ms BIGINT ms wall clock at start
 ended_ms BIGINT ms wall clock at end, null while running
 trace VARCHAR - name of the trace replayed, null for a live stream
 trace_sha256 VARCHAR - hash over the trace's files
+trace_path VARCHAR - folder the trace was read from, null for a live stream
 engine VARCHAR - name of the engine
 engine_version VARCHAR - version of the engine
 code_version VARCHAR - OpenDT version and commit

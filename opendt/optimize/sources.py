@@ -74,18 +74,18 @@ def from_run(
 ) -> Source:
     """A problem on what a run replayed: its last topology, its calibrated power model and the evidence for it.
 
-    The lake keeps results, not fragments, so the trace is read again: the one given, or the one found by the run's
-    trace name below ``data/traces``.
+    The lake keeps results, not fragments, so the trace is read again: the one given, or the one in the folder the run
+    read it from, or one of its name below ``data/traces``.
 
     Raises ``InputError`` when there is no such run or its trace cannot be found.
     """
     rows = lake.rows(
-        "SELECT trace, trace_sha256, datacenter FROM runs WHERE run_id = ? AND datacenter = ?",
+        "SELECT * FROM runs WHERE run_id = ? AND datacenter = ?",
         [run_id, settings.datacenter],
     )
     if not rows:
         raise InputError(f"datacenter {settings.datacenter} has no run {run_id}. See `opendt runs`.", run_id=run_id)
-    found = trace or read_trace(find_trace(run_id, rows[0]["trace"]))
+    found = trace or read_trace(find_trace(run_id, rows[0]["trace"], path=rows[0].get("trace_path")))
     topology, last = _last_topology(lake, run_id, settings.datacenter)
     model, evidence = calibrated(lake, run_id, settings.datacenter, topology)
     history = past_proposals(lake, settings.datacenter, topology.version)
@@ -114,19 +114,23 @@ def search_options(settings: Settings) -> EngineOptions:
     )
 
 
-def find_trace(run_id: str, name: str | None, below: Path = TRACES) -> Path:
-    """The folder of a run's trace. Raises ``InputError`` when the run was a live stream or no folder has that name."""
+def find_trace(run_id: str, name: str | None, below: Path = TRACES, *, path: str | None = None) -> Path:
+    """The folder of a run's trace: where the run read it, else one of that name.
+
+    Raises ``InputError`` when the run was a live stream or there is no such folder.
+    """
     if not name:
         raise InputError(
             f"run {run_id} took its workload from a live stream, which the lake does not keep. Give --trace DIR.",
             run_id=run_id,
         )
-    places = [Path(name), below / name, *sorted(below.glob(f"*/{name}"))]
+    places = [*([Path(path)] if path else []), Path(name), below / name, *sorted(below.glob(f"*/{name}"))]
     for place in places:
         if (place / "tasks.parquet").is_file():
             return place
     raise InputError(
-        f"run {run_id} replayed trace {name}, which is not below {below}. Give its folder with --trace.",
+        f"run {run_id} replayed trace {name}, which is no longer in {path or 'its folder'} and not below {below}. "
+        "Give its folder with --trace.",
         run_id=run_id, trace=name,
     )  # fmt: skip
 

@@ -58,7 +58,8 @@ def open_session(
     """
     chosen = topology_of(trace, topology)
     engine = get_engine(settings.engine.name, settings)
-    identity = RunIdentity(run_id, kind, trace.name if trace else None, _fingerprint(trace))
+    path = str(trace.path.resolve()) if trace else None
+    identity = RunIdentity(run_id, kind, trace.name if trace else None, _fingerprint(trace), path)
     with Lake.open(settings.lake) as lake, Store.open(settings) as store:
         session = TwinSession.open(
             settings, lake, engine, identity, chosen, carbon or (trace.carbon if trace else None)

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import orjson
 
-from opendt import __version__
 from opendt.calibration.base import CalibrationOutcome, Prediction
 from opendt.calibration.drift import DriftEvent
 from opendt.calibration.factory import make_calibrator
+from opendt.code_version import code_version
 from opendt.engine.base import Engine, EngineOptions, EngineState, SimulationResult
 from opendt.errors import ConfigError, LakeError, OpenDTError, SessionRewoundError, TransientError
 from opendt.lake import Checkpoint, Lake, WindowCommit, WindowWriter
@@ -22,6 +22,7 @@ from opendt.lake.lake import RunState
 from opendt.models.messages import StreamPosition
 from opendt.models.telemetry import CarbonTrace, PowerSeries, no_carbon
 from opendt.models.topology import Topology
+from opendt.run_id import check_run_id
 from opendt.settings import Settings
 from opendt.twin import rows
 from opendt.twin.align import align_readings, join_readings
@@ -39,12 +40,17 @@ def wall_clock_ms() -> int:
 
 @dataclass(frozen=True, slots=True)
 class RunIdentity:
-    """What a run is about, as stored with it."""
+    """What a run is about, as stored with it. Raises ``InputError`` for an id that no address or file can carry."""
 
     run_id: str
     kind: str = "pipeline"
     trace: str | None = None
     trace_sha256: str | None = None
+    trace_path: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an id that no address or file can carry."""
+        check_run_id(self.run_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,9 +392,10 @@ class TwinSession:
             self.identity.kind,
             trace=self.identity.trace,
             trace_sha256=self.identity.trace_sha256,
+            trace_path=self.identity.trace_path,
             engine=self.engine.name,
             engine_version=self.engine.version,
-            code_version=__version__,
+            code_version=code_version(),
             config_json=orjson.dumps(self.settings.public()).decode(),
             topology_version=self.memory.topology.version,
             window_ms=self.settings.windows.length_s * 1000,

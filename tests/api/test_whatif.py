@@ -103,3 +103,25 @@ def test_questions_that_make_no_sense(asked: TestClient, body: dict, status: int
     response = asked.post("/api/whatif", json=body)
     assert response.status_code == status
     assert message in response.json()["error"]
+
+
+def test_trace_is_found_where_the_run_read_it_and_its_place_named_when_it_is_gone(asked: TestClient) -> None:
+    settings = asked.app.state.context.settings  # type: ignore[attr-defined]
+    (run,) = asked.app.state.context.lake.rows("SELECT * FROM runs WHERE run_id = 'run-w'")  # type: ignore[attr-defined]
+    here = run["trace"]
+    with Lake.open(settings.lake) as lake:
+        lake.update_run("run-w", "dc", trace="week", trace_path=here)
+    try:
+        assert asked.post("/api/whatif", json=question(11)).status_code == 200
+        with Lake.open(settings.lake) as lake:
+            lake.update_run("run-w", "dc", trace_path="/elsewhere/week")
+        asked.app.state.whatif._problems.clear()  # type: ignore[attr-defined]
+        gone = asked.post("/api/whatif", json=question(11))
+        assert gone.status_code == 400
+        assert "it was in /elsewhere/week" in gone.json()["error"]
+        with Lake.open(settings.lake) as lake:
+            lake.update_run("run-w", "dc", trace=None, trace_path=None)
+        assert "live stream" in asked.post("/api/whatif", json=question(11)).json()["error"]
+    finally:
+        with Lake.open(settings.lake) as lake:
+            lake.update_run("run-w", "dc", trace=here, trace_path=None)
