@@ -309,8 +309,14 @@ def watermarks(client: Any, topic: str, partition: int, settings: StreamSettings
             low, high = client.get_watermark_offsets(ck.TopicPartition(topic, partition), timeout=TIMEOUT_S)
             return int(low), int(high)
         except ck.KafkaException as error:
-            if error.args[0].code() not in _SETTLING or time.monotonic() > deadline:
+            if error.args[0].code() not in _SETTLING:
                 raise error_of(error, settings, f"asking for the offsets of {topic}") from None
+            if time.monotonic() > deadline:
+                raise BrokerUnavailableError(
+                    f"Kafka at {settings.bootstrap_servers}: {topic}[{partition}] has had no leader for "
+                    f"{TIMEOUT_S:g} s. Try again.",
+                    topic=topic,
+                ) from None
             time.sleep(0.05)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from opendt.errors import ConfigError
-from opendt.stream import topics
+from opendt.errors import BrokerUnavailableError, ConfigError
+from opendt.stream import kafka, topics
 from opendt.stream.replay import Replay
 from opendt.stream.topics import partition_of
 
@@ -52,3 +52,12 @@ def test_deleting_removes_what_is_configured_and_nothing_else(real):
 
 def test_the_partition_of_a_key_never_changes():
     assert [partition_of(key, 4) for key in (b"dc/1", b"dc/2", b"dc", b"")] == [2, 0, 2, 0]
+
+
+def test_a_partition_that_stays_without_a_leader_is_a_passing_trouble(embedded, monkeypatch):
+    monkeypatch.setattr(kafka, "TIMEOUT_S", 0.2)
+    client = kafka.consumer(embedded, "nobody")
+    kafka.partition_count(client, embedded.topics.power, embedded)
+    with pytest.raises(BrokerUnavailableError, match=r"\[99\] has had no leader"):
+        kafka.watermarks(client, embedded.topics.power, 99, embedded)
+    client.close()
