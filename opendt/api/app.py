@@ -18,6 +18,7 @@ from opendt.api import errors
 from opendt.api.broker import BrokerCheck
 from opendt.api.context import Context
 from opendt.api.docs_page import STYLE, docs_html
+from opendt.api.flow_run import FlowRuns
 from opendt.api.metrics import CountRequests, RequestCounts
 from opendt.api.pages import Pages
 from opendt.api.routes import decisions, events, health, older, runs, series, sql, system, whatif
@@ -59,6 +60,7 @@ def create_app(settings: Settings, *, token: str | None = None, config: Path | N
     app.state.broker = BrokerCheck(settings.stream)
     app.state.requests = RequestCounts()
     app.state.whatif = WhatIfDesk(ctx)
+    app.state.flow_runs = FlowRuns(settings)
     errors.install(app)
     for router in _ROUTERS:
         app.include_router(router)

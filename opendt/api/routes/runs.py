@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -74,6 +74,14 @@ def get_run(request: Request, ctx: Ctx, run_id: RunId, datacenter: DatacenterQue
         )
     )[0]
     return send_json(request, found | _decoded(more))
+
+
+@router.get("/runs/{run_id}/flow-run", response_model=JsonObject, summary="The run in Prefect, if it can be found")
+def get_flow_run(request: Request, ctx: Ctx, run_id: RunId, datacenter: DatacenterQuery = None) -> Response:
+    """Address, name and state of the flow run that computes a run; a null ``url`` comes with the reason."""
+    run = ctx.run_key(run_id, datacenter)
+    found = request.app.state.flow_runs.of(run.run_id, request.url.hostname or "127.0.0.1")
+    return send_json(request, asdict(found))
 
 
 @router.get("/runs/{run_id}/windows", response_model=Page, summary="Committed windows")

@@ -38,6 +38,13 @@ export interface Run {
   wall_s: Maybe<number>;
 }
 
+export interface FlowRun {
+  url: Maybe<string>;
+  name: Maybe<string>;
+  state: Maybe<string>;
+  reason: Maybe<string>;
+}
+
 export interface Series<T> {
   data: T[];
   metadata: { interval_seconds: number; count: number };
@@ -218,7 +225,6 @@ export interface Info {
   version: string;
   datacenter: string;
   lake: string;
-  prefect_ui: string;
   changes_need_token: boolean;
   allocation_policies: string[];
 }

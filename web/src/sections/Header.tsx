@@ -2,8 +2,10 @@
 
 import { choice, isDark } from "../charts/theme";
 import { duration, moment } from "../format";
-import { choose, info, keyOf, link, run, runs } from "../state";
-import type { Run } from "../api/types";
+import { useResource } from "../resource";
+import { choose, keyOf, link, run, runPath, runs } from "../state";
+import { get } from "../api/client";
+import type { FlowRun, Run } from "../api/types";
 
 export function Header() {
   const all = runs.value ?? [];
@@ -26,9 +28,7 @@ export function Header() {
         {shown ? <Status run={shown} /> : null}
         <span class="grow" />
         <Link />
-        {shown && info.value?.prefect_ui ? (
-          <a class="link" href={prefect(info.value.prefect_ui, shown)} target="_blank" rel="noreferrer noopener">Prefect</a>
-        ) : null}
+        <FlowRunLink />
         <a class="link" href="/docs">API</a>
         <button type="button" class="quiet icon" onClick={() => (choice.value = isDark.value ? "light" : "dark")}
           aria-label={isDark.value ? "Use light colours" : "Use dark colours"}>
@@ -43,11 +43,16 @@ function title(one: Run): string {
   return `${moment(one.started, true)} · ${one.trace ?? one.kind} · ${one.run_id}`;
 }
 
-/** The flow run of a run in Prefect's list: flow runs carry the run id in their name. */
-function prefect(base: string, shown: Run): string {
-  const url = new URL("/runs", base);
-  url.searchParams.set("flow-run-search", shown.run_id);
-  return url.protocol === "http:" || url.protocol === "https:" ? url.href : "#";
+/** A link to the run in Prefect, where its server answers and knows it. */
+function FlowRunLink() {
+  const found = useResource<FlowRun>((signal) =>
+    run.value ? get(runPath("/flow-run"), { datacenter: run.value.datacenter }, signal) : null);
+  const url = found.data?.url;
+  if (!url || !/^https?:\/\//.test(url)) return null;
+  return (
+    <a class="link" id="flow-run" href={url} target="_blank" rel="noreferrer noopener"
+      title={`${found.data?.name}: ${found.data?.state}`}>Prefect</a>
+  );
 }
 
 function Status({ run: one }: { run: Run }) {
