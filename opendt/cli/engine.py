@@ -23,6 +23,9 @@ EngineOption = Annotated[str, typer.Option("--engine", help="native or opendc.",
 def compare(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with scenario folders.")],
     engine: EngineOption = "native",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Bound every column, to the precision of the files; slower.")
+    ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -38,7 +41,7 @@ def compare(
     total = len(find_scenarios(directory))
     with _Bar(total) as bar:
         simulator = get_engine(engine, load_settings(config), bar.say)
-        found = compare_all(simulator, directory, bar.advance)
+        found = compare_all(simulator, directory, bar.advance, strict=strict)
     if as_json:
         print_json(found.as_json())
     else:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from opendt.engine.base import Engine, SimulationResult, simulate
-from opendt.engine.compare_tables import TABLES, Finding, compare_table, stale_hosts
+from opendt.engine.compare_tables import TABLES, Finding, compare_table, stale_hosts, unbounded
 from opendt.engine.experiment import Scenario, ScenarioInputs, load_inputs, read_scenarios
 from opendt.errors import InputError, OpenDTError
 
@@ -121,8 +121,11 @@ def find_scenarios(root: Path) -> list[Path]:
     return sorted(found)
 
 
-def compare(engine: Engine, root: Path, progress: Progress | None = None) -> Comparison:
+def compare(engine: Engine, root: Path, progress: Progress | None = None, *, strict: bool = False) -> Comparison:
     """Run every scenario below ``root`` and compare; ``progress`` is told (name, number, total) before each.
+
+    ``strict`` bounds every column, to float32 precision, and follows OpenDC's update procedure step by step whatever
+    the size of the workload.
 
     Raises ``InputError`` only when there is nothing to compare: what is wrong with one scenario is its outcome.
     """
@@ -132,15 +135,15 @@ def compare(engine: Engine, root: Path, progress: Progress | None = None) -> Com
         name = folder.name if folder == root else str(folder.relative_to(root))
         if progress:
             progress(name, number, len(folders))
-        outcomes.append(compare_folder(engine, folder, name))
+        outcomes.append(compare_folder(engine, folder, name, strict=strict))
     return Comparison(engine.name, tuple(outcomes))
 
 
-def compare_folder(engine: Engine, folder: Path, name: str | None = None) -> Outcome:
+def compare_folder(engine: Engine, folder: Path, name: str | None = None, *, strict: bool = False) -> Outcome:
     """Run the scenarios of one folder and compare each with its recording."""
     outcome = Outcome(name or folder.name)
     try:
-        _compare_folder(engine, folder, outcome)
+        _compare_folder(engine, folder, outcome, strict)
     except (OpenDTError, OSError, pa.ArrowException) as error:
         outcome.why.append(_first_line(error))
     except Exception as error:  # a defect that one scenario shows must not hide what the others show
@@ -153,7 +156,7 @@ def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), "")
 
 
-def _compare_folder(engine: Engine, folder: Path, outcome: Outcome) -> None:
+def _compare_folder(engine: Engine, folder: Path, outcome: Outcome, strict: bool) -> None:
     scenarios = read_scenarios(folder / "experiment.json")
     found = list(recordings(folder / "expected"))
     if not found:
@@ -167,7 +170,7 @@ def _compare_folder(engine: Engine, folder: Path, outcome: Outcome) -> None:
     for recording in found:
         if recording.index >= len(scenarios):
             raise InputError(f"{recording.folder}: experiment.json has only {len(scenarios)} scenario(s).")
-        _compare_recording(engine, scenarios[recording.index], recording, outcome, label=len(found) > 1)
+        _compare_recording(engine, scenarios[recording.index], recording, outcome, label=len(found) > 1, strict=strict)
 
 
 def recordings(expected: Path) -> Iterator[Recording]:
@@ -192,18 +195,22 @@ def _has_tables(folder: Path) -> bool:
 
 
 def _compare_recording(
-    engine: Engine, scenario: Scenario, recording: Recording, outcome: Outcome, *, label: bool
+    engine: Engine, scenario: Scenario, recording: Recording, outcome: Outcome, *, label: bool, strict: bool
 ) -> None:
     inputs = load_inputs(scenario, recording.seed)
     expected = _read(recording.folder)
     for table in TABLES:
-        if table.name not in expected and not table.optional:
+        if table.name in expected:
+            absent = unbounded(table, expected[table.name])
+            if absent:
+                outcome.notes.append(f"{recording.folder.name}/{table.file} has no {', '.join(absent)}: not compared")
+        elif not table.optional:
             outcome.notes.append(f"{recording.folder.name}/{table.file} is absent: not compared")
     started = time.perf_counter()
-    result = _run(engine, inputs, expected)
+    result = _run(engine, inputs, expected, strict)
     outcome.wall_s += time.perf_counter() - started
     prefix = f"scenario {recording.index}: " if label else ""
-    stale = stale_hosts(expected.get("host"))
+    stale = set() if strict else stale_hosts(expected.get("host"))
     broken: list[str] = []
     for table in TABLES:
         if table.name not in expected:
@@ -212,7 +219,7 @@ def _compare_recording(
         if actual is None:
             broken.append(f"{prefix}{table.name}: the engine gave no such table")
             continue
-        findings, why = compare_table(table, expected[table.name], actual, stale)
+        findings, why = compare_table(table, expected[table.name], actual, stale, strict=strict)
         broken += [prefix + text for text in why]
         _merge(outcome.findings, findings)
     if broken and scenario.failures is not None and inputs.topology.host_count > 1:
@@ -234,7 +241,7 @@ def _read(folder: Path) -> dict[str, pa.Table]:
     return tables
 
 
-def _run(engine: Engine, inputs: ScenarioInputs, expected: dict[str, pa.Table]) -> SimulationResult:
+def _run(engine: Engine, inputs: ScenarioInputs, expected: dict[str, pa.Table], strict: bool) -> SimulationResult:
     """Simulate, recording the tables there is something to compare with.
 
     Small workloads follow OpenDC's update procedure step by step: only it knows the order of what coincides with the
@@ -242,7 +249,7 @@ def _run(engine: Engine, inputs: ScenarioInputs, expected: dict[str, pa.Table]) 
     """
     options = replace(
         inputs.options, host_every=1 if "host" in expected else 0, task_rows="task" in expected, occupancy_knots=0,
-        exact=len(inputs.workload.fragments) <= STEP_BY_STEP_UP_TO,
+        exact=strict or len(inputs.workload.fragments) <= STEP_BY_STEP_UP_TO,
     )  # fmt: skip
     return simulate(engine, inputs.topology, inputs.workload, options, inputs.carbon)
 

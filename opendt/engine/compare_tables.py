@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 SAMPLE_BOUND = 1e-4  # power, demand and usage per sample, relative
 TOTAL_BOUND = 1e-5  # energy and emission in total, relative
+STRICT_BOUND = 1e-6  # every number of a strict comparison, relative: rounding to float32 and nothing else
 _NULL = np.iinfo(np.int64).min  # stands for null in decoded integer columns
 _FLOOR = 0.01  # in the column's unit; 1e-4 of it is the smallest difference that counts
 
@@ -81,9 +82,16 @@ class Finding:
 
 
 def compare_table(
-    rule: TableRule, expected: pa.Table, actual: pa.Table, stale: set[tuple[int, str]]
+    rule: TableRule, expected: pa.Table, actual: pa.Table, stale: set[tuple[int, str]], *, strict: bool = False
 ) -> tuple[list[Finding], list[str]]:
-    """(findings, broken bounds in words) of one table; ``stale`` holds (timestamp, host) of rows of quirk 5.6."""
+    """(findings, broken bounds in words) of one table; ``stale`` holds (timestamp, host) of rows of quirk 5.6.
+
+    A ``strict`` comparison bounds every column but the ignored ones: numbers with a fraction to float32 precision, all
+    else exactly.
+    """
+    unusable = _unusable(rule, expected)
+    if unusable:
+        return [], unusable
     if len(expected) != len(actual):
         return [], [f"{rule.name}: {len(actual)} rows, expected {len(expected)}{_first_odd(rule, expected, actual)}"]
     want, have = _sorted(rule, expected), _sorted(rule, actual)
@@ -96,16 +104,58 @@ def compare_table(
         if column in _keys(rule) or column in rule.ignored:
             continue
         if column not in actual.column_names:
-            if column in (*rule.exact, *rule.sample, *rule.stale, *rule.total):
+            if strict or column in _bounded(rule):
                 why.append(f"{rule.name}.{column}: the engine gave no such column")
             continue
-        _compare_column(rule, column, want, have, stale, findings, why)
+        _compare_column(rule, column, want, have, stale, findings, why, strict)
     return findings, why
+
+
+def _unusable(rule: TableRule, expected: pa.Table) -> list[str]:
+    """What makes a recorded table useless, in words: key columns that are absent, numbers that are text."""
+    found = expected.column_names
+    said = [
+        f"{rule.file}: column {key} is missing (found: {', '.join(found)}). Rows cannot be told apart without it; copy "
+        "the file again from the run."
+        for key in _keys(rule)
+        if key not in found
+    ]
+    texts = {
+        "cluster_name",
+        "task_state",
+        "host_name",
+        "battery_state",
+        rule.entity if rule.entity != "task_id" else "",
+    }
+    numbers = (name for name in ("timestamp", *_bounded(rule)) if name in found and name not in texts)
+    kinds = ((name, expected.schema.field(name).type) for name in numbers)
+    said += [
+        f"{rule.file}: column {name} has type {kind}; must be a number. Write it as OpenDC does."
+        for name, kind in kinds
+        if not _is_number(kind)
+    ]
+    return said
+
+
+def unbounded(rule: TableRule, expected: pa.Table) -> list[str]:
+    """Columns with a bound that a recording does not have, so that nothing holds the engine to them."""
+    return [name for name in _bounded(rule) if name not in expected.column_names]
+
+
+def _bounded(rule: TableRule) -> tuple[str, ...]:
+    return (*rule.exact, *rule.sample, *rule.stale, *rule.total)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind))
 
 
 def stale_hosts(host: pa.Table | None) -> set[tuple[int, str]]:
     """(timestamp, host name) of the rows whose usage is not what demand and capacity give (SEMANTICS 5.6)."""
-    if host is None or not {"cpu_usage", "cpu_demand", "cpu_capacity", "host_name"} <= set(host.column_names):
+    needed = ("cpu_usage", "cpu_demand", "cpu_capacity", "timestamp")
+    if host is None or not {*needed, "host_name"} <= set(host.column_names):
+        return set()
+    if not all(_is_number(host.schema.field(name).type) for name in needed):
         return set()
     usage, demand, capacity = (
         host[c].to_numpy().astype(np.float64) for c in ("cpu_usage", "cpu_demand", "cpu_capacity")
@@ -127,8 +177,11 @@ class _Rows:
             self._decoded[name] = _decode(self._table[name])[self._order]
         return self._decoded[name]
 
+    def has(self, name: str) -> bool:
+        return name in self._table.column_names
+
     def is_number(self, name: str) -> bool:
-        return not (pa.types.is_string(kind := self._table.schema.field(name).type) or pa.types.is_large_string(kind))
+        return _is_number(self._table.schema.field(name).type)
 
 
 def _decode(column: pa.ChunkedArray) -> NDArray[Any]:
@@ -173,12 +226,13 @@ def _compare_column(
     stale: set[tuple[int, str]],
     findings: list[Finding],
     why: list[str],
+    strict: bool,
 ) -> None:
     name = f"{rule.name}.{column}"
     expected, actual = want.column(column), have.column(column)
-    if column in rule.exact or not want.is_number(column):
+    if column in rule.exact or not want.is_number(column) or (strict and expected.dtype.kind == "i"):
         odd = np.flatnonzero(expected != actual)
-        bounded = column in rule.exact
+        bounded = strict or column in rule.exact
         findings.append(Finding(name, float(len(odd)), 0.0 if bounded else None))
         if bounded and len(odd):
             why.append(_told(rule, name, f"{len(odd)} of {len(expected)} rows differ", odd, want, expected, actual))
@@ -186,9 +240,9 @@ def _compare_column(
     deviation = _relative(actual.astype(np.float64), expected.astype(np.float64))
     if column in rule.stale and stale:
         deviation = np.where(_is_stale(want, stale), 0.0, deviation)
-    bound = SAMPLE_BOUND if column in (*rule.sample, *rule.stale) else None
+    bound = STRICT_BOUND if strict else SAMPLE_BOUND if column in (*rule.sample, *rule.stale) else None
     findings.append(Finding(name, float(deviation.max(initial=0.0)), bound))
-    odd = np.flatnonzero(~(deviation <= SAMPLE_BOUND)) if bound is not None else np.zeros(0, np.int64)
+    odd = np.flatnonzero(~(deviation <= bound)) if bound is not None else np.zeros(0, np.int64)
     if len(odd):
         said = f"off by up to {deviation.max():.1e} (bound {bound:g}) in {len(odd)} of {len(expected)} rows"
         why.append(_told(rule, name, said, odd, want, expected, actual))
@@ -227,6 +281,9 @@ def _relative(actual: NDArray[Any], expected: NDArray[Any]) -> NDArray[np.float6
 
 
 def _is_stale(rows: _Rows, stale: set[tuple[int, str]]) -> NDArray[np.bool_]:
+    if not rows.has("host_name"):  # nobody can tell which rows of that time
+        times = {at for at, _ in stale}
+        return np.fromiter((at in times for at in rows.column("timestamp").tolist()), dtype=np.bool_)
     keys = zip(rows.column("timestamp").tolist(), rows.column("host_name").tolist(), strict=True)
     return np.fromiter((key in stale for key in keys), dtype=np.bool_)
 

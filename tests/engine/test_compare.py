@@ -73,8 +73,8 @@ def swapped(name: str, column: str, old, new):
     return change
 
 
-def outcome_of(scenario: Path, change=lambda tables: tables):
-    return compare_folder(Replay(scenario / "expected", change), scenario)
+def outcome_of(scenario: Path, change=lambda tables: tables, *, strict: bool = False):
+    return compare_folder(Replay(scenario / "expected", change), scenario, strict=strict)
 
 
 def test_the_recording_itself_passes(scenario):
@@ -177,6 +177,34 @@ def outcome_of_index(folder: Path, index: int):
     return compare_folder(Replay(folder / f"expected/{index}"), folder)
 
 
+def edit(path: Path, change):
+    pq.write_table(change(pq.read_table(path)), path)
+
+
+def as_text(table, name):
+    return table.set_column(table.column_names.index(name), name, table[name].cast(pa.string()))
+
+
+def test_columns_the_recording_does_not_have_are_said(golden, scenario):
+    edit(scenario / "expected/host.parquet", lambda table: table.drop(["power_draw", "cpu_usage"]))
+    outcome = compare_folder(Replay(golden / "queueing_many/expected"), scenario)
+    assert outcome.passed
+    assert "expected/host.parquet has no power_draw, cpu_usage: not compared" in outcome.notes
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "factor"),
+    [("host", "power_draw", 1 + 1e-5), ("host", "cpu_time_active", 2), ("powerSource", "energy_usage", 1 + 5e-6),
+     ("task", "uptime", 2)],
+)  # fmt: skip
+def test_a_strict_comparison_finds_what_the_bounds_let_pass(scenario, table, column, factor):
+    change = scaled(table, column, factor)
+    assert outcome_of(scenario, change).why == []
+    why = outcome_of(scenario, change, strict=True).why
+    assert any(f"{table}.{column}" in text for text in why)
+    assert outcome_of(scenario, strict=True).why == []
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
@@ -186,6 +214,16 @@ def outcome_of_index(folder: Path, index: int):
         (lambda f: (f / "workload/tasks.parquet").write_bytes(b"PAR1"), "tasks.parquet"),
         (lambda f: (f / "expected/host.parquet").write_bytes(b"nothing"), "host.parquet"),
         (lambda f: [p.unlink() for p in (f / "expected").iterdir()], "holds no table"),
+        (lambda f: edit(f / "expected/host.parquet", lambda t: t.drop(["timestamp"])), "column timestamp is missing"),
+        (lambda f: edit(f / "expected/task.parquet", lambda t: t.drop(["task_id"])), "column task_id is missing"),
+        (
+            lambda f: edit(f / "expected/powerSource.parquet", lambda t: as_text(t, "power_draw")),
+            "column power_draw has type string; must be a number",
+        ),
+        (
+            lambda f: edit(f / "expected/host.parquet", lambda t: as_text(t, "cpu_usage")),
+            "column cpu_usage has type string",
+        ),
     ],
 )
 def test_a_broken_folder_fails_with_its_reason_and_the_others_still_run(golden, scenario, damage, says):

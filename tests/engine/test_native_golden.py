@@ -23,7 +23,7 @@ SCENARIOS = sorted(path.name for path in GOLDEN.iterdir() if (path / "experiment
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_generated_scenario_agrees_with_opendc(name):
-    outcome = compare_folder(NativeEngine(), GOLDEN / name)
+    outcome = compare_folder(NativeEngine(), GOLDEN / name, strict=True)
     assert outcome.why == []
     assert outcome.skipped is None
 
