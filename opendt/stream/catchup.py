@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from opendt.errors import BrokerUnavailableError
 from opendt.models.messages import Partition
 from opendt.settings import StreamSettings
 from opendt.stream import kafka
@@ -46,8 +47,12 @@ class CatchUp:
         if reached is None:
             return True  # nothing can close
         if reached != self._reached:
+            try:
+                self._ends = {where: kafka.watermarks(client, *where, self._settings)[1] for where in self.partitions}
+            except BrokerUnavailableError as error:
+                log.info("windows wait: %s", error.message)
+                return False
             self._reached, self._asked_s = reached, now_s
-            self._ends = {where: kafka.watermarks(client, *where, self._settings)[1] for where in self.partitions}
         self._ends = {where: end for where, end in self._ends.items() if read[where] < end}
         if self._ends and now_s - self._asked_s > PATIENCE_S:
             log.warning("going on without the last records of %s", ", ".join(f"{t}[{p}]" for t, p in self._ends))

@@ -317,7 +317,16 @@ def watermarks(client: Any, topic: str, partition: int, settings: StreamSettings
                     f"{TIMEOUT_S:g} s. Try again.",
                     topic=topic,
                 ) from None
+            _refresh(client, topic)
             time.sleep(0.05)
+
+
+def _refresh(client: Any, topic: str) -> None:
+    """Have the client look up a topic's leaders again; one that asked a starting broker would believe it for long."""
+    try:
+        client.list_topics(topic, timeout=1.0)
+    except ck.KafkaException as error:
+        log.info("%s not looked up: %s", topic, error)
 
 
 def partitions(offsets: Mapping[tuple[str, int], int]) -> list[Any]:

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from opendt.errors import BrokerUnavailableError
 from opendt.settings import WindowSettings
 from opendt.stream import catchup, kafka
 from opendt.stream.replay import Replay
@@ -58,3 +59,21 @@ def test_an_end_that_no_record_leads_up_to_is_not_waited_for_forever(embedded, t
     withhold(embedded.topics.topology, threading.Event())
     with open_windows(embedded, WindowSettings(), "dc", "r1") as stream:
         assert sum(len(batch.workload.tasks) for batch in stream) == len(trace.workload.tasks)
+
+
+def test_while_the_broker_is_away_windows_wait(embedded, trace, monkeypatch):
+    Replay(trace, embedded, "dc", "r1", start_sequences={}).run()
+    watermarks, away = kafka.watermarks, [3]
+    with open_windows(embedded, WindowSettings(), "dc", "r1") as stream:
+
+        def sometimes(*arguments):
+            away[0] -= 1
+            if away[0] >= 0:
+                raise BrokerUnavailableError("gone for a moment")
+            return watermarks(*arguments)
+
+        monkeypatch.setattr(kafka, "watermarks", sometimes)
+        batches = list(stream)
+    assert away[0] < 0
+    assert sum(len(batch.workload.tasks) for batch in batches) == len(trace.workload.tasks)
+    assert [batch.index for batch in batches if batch.topology is not None] == [0]
