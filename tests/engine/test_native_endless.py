@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from engine_worlds import EPOCH, host, topology, workload
-from hypothesis import HealthCheck, assume, given, settings
+from engine_worlds import DEEP, EPOCH, MANY, host, patience, topology, workload
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from opendt.engine.base import EngineOptions, simulate
@@ -18,7 +17,7 @@ from opendt.errors import EngineError
 from opendt.models.telemetry import CarbonTrace
 
 MSE = {"modelType": "mse", "idlePower": 25.0, "maxPower": 174.0, "calibrationFactor": 4.0}
-EXAMPLES = int(os.environ.get("ENGINE_EXAMPLES", "60"))
+pytestmark = [pytest.mark.timeout(0)] if DEEP else []
 MEMORIZING = {"type": "prefab", "policyName": "TaskNumMemorizing"}
 DAY_MS = 24 * 3_600_000
 
@@ -159,10 +158,9 @@ tasks = st.fixed_dictionaries(
     }
 )
 checkpoints = st.sampled_from([None, {"checkpointInterval": 1500, "checkpointDuration": 10}])
-failing = st.sampled_from([None, {"type": "prefab", "prefabName": "G5k06Exp"}])
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=EXAMPLES <= 60)
+@MANY
 @given(
     st.lists(hosts, min_size=1, max_size=3), st.lists(tasks, min_size=1, max_size=8), policies,
     st.sampled_from(["NoDelay", "Perfect"]), st.booleans(), st.booleans(), checkpoints,
@@ -180,7 +178,8 @@ def test_every_world_ends_or_says_why_not(types, listed, allocation, scaling, de
     site = topology(*types, **({"powerSource": {"carbonTracePath": "carbon.parquet"}} if carbon else {}))
     result = error = None
     try:
-        result = simulate(NativeEngine(), site, replace(whole, tasks=tasks), options, steps if carbon else None)
+        with patience():
+            result = simulate(NativeEngine(), site, replace(whole, tasks=tasks), options, steps if carbon else None)
     except EngineError as raised:
         error = raised
     if result is None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from engine_naive import Naive
-from engine_worlds import EPOCH, cut, host, joined, permuted, topology, workload
-from hypothesis import HealthCheck, assume, given, settings
+from engine_worlds import DEEP, EPOCH, MANY, cut, host, joined, patience, permuted, topology, workload
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from opendt.engine.base import EngineOptions, simulate
@@ -18,8 +17,7 @@ from opendt.errors import EngineError
 from opendt.models.telemetry import CarbonTrace
 
 POLICIES = ("Mem", "MemInv", "CoreMem", "ActiveServers", "ActiveServersInv", "ProvisionedCores", "ProvisionedCoresInv")
-EXAMPLES = int(os.environ.get("ENGINE_EXAMPLES", "60"))
-SLOW = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+pytestmark = [pytest.mark.timeout(0)] if DEEP else []
 
 curves = st.sampled_from(
     [
@@ -80,14 +78,15 @@ def built(world):
 def simulated(site, whole, options, carbon=None):
     """The result, None when the run can never end."""
     try:
-        return simulate(NativeEngine(), site, whole, options, carbon)
+        with patience():
+            return simulate(NativeEngine(), site, whole, options, carbon)
     except EngineError as error:
         if error.reason != "stuck":
             raise
         return None
 
 
-@SLOW
+@MANY
 @given(worlds, st.sampled_from(POLICIES), carbons)
 def test_events_samples_and_energy_are_those_of_the_naive_engine(world, policy, carbon):
     site, whole, interval = built(world)
@@ -125,7 +124,7 @@ def site_hosts(site) -> list:
     return [h for c in site.clusters for h in c.hosts for _ in range(h.count)]
 
 
-@SLOW
+@MANY
 @given(worlds, carbons, st.sampled_from(POLICIES))
 def test_closed_form_gives_what_the_exact_procedure_gives(world, carbon, policy):
     """Up to the last sample, whose order within the instant only the exact procedure knows, and quirk 5.6."""
@@ -153,7 +152,7 @@ def test_closed_form_gives_what_the_exact_procedure_gives(world, carbon, policy)
     assert fast.energy_j == pytest.approx(exact.energy_j, rel=1e-7, abs=1e-9)
 
 
-@SLOW
+@MANY
 @given(
     worlds,
     carbons,
@@ -177,7 +176,8 @@ def test_any_windows_and_any_restart_give_the_whole_run(world, carbon, edges, th
     results = []
     # Under Perfect, fragments without usage are skipped: the next is needed before its time in the trace.
     for part, until in zip(cut(whole, limits, at_once=way == "Perfect"), [*limits, None], strict=True):
-        state, result = engine.advance(state, part, until)
+        with patience():
+            state, result = engine.advance(state, part, until)
         if through_bytes:
             data = state.to_bytes()
             state = engine.state_from_bytes(data)
@@ -191,7 +191,7 @@ def test_any_windows_and_any_restart_give_the_whole_run(world, carbon, edges, th
     assert sum(r.energy_j for r in results) == pytest.approx(expected.energy_j, rel=1e-12, abs=1e-9)
 
 
-@SLOW
+@MANY
 @given(worlds)
 def test_supply_stays_below_capacity_and_energy_is_the_integral_of_power(world):
     site, whole, interval = built(world)
@@ -213,7 +213,7 @@ def test_supply_stays_below_capacity_and_energy_is_the_integral_of_power(world):
     assert all(sum_ <= capacity[name] * (1 + 1e-6) for (_, name), sum_ in granted.items())
 
 
-@SLOW
+@MANY
 @given(worlds)
 def test_occupancy_prices_to_the_power_of_curves_linear_between_knots(world):
     types, listed, interval = world
@@ -235,7 +235,7 @@ def test_occupancy_prices_to_the_power_of_curves_linear_between_knots(world):
     )  # fmt: skip
 
 
-@SLOW
+@MANY
 @given(worlds, st.randoms(use_true_random=False))
 def test_rows_in_another_order_change_nothing_unless_times_are_equal(world, random):
     """Tasks are taken by submission time; only equal times keep the order of the file (SEMANTICS 4.3)."""

@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+import faulthandler
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from hypothesis import HealthCheck, settings
 
 from opendt.engine.base import SimulationResult
 from opendt.models.topology import Topology, parse_topology
 from opendt.models.workload import Fragments, Tasks, Workload, make_tasks, with_fragment_facts
 
+EXAMPLES = int(os.environ.get("ENGINE_EXAMPLES", "60"))
+DEEP = EXAMPLES > 60  # a search for new worlds, not the same ones again
+MANY = settings(
+    max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=not DEEP, print_blob=True
+)
+LONGEST_S = 300.0  # of one world in a deep search
 EPOCH = 1_700_000_000_000
 LINEAR = {"modelType": "linear", "idlePower": 100.0, "maxPower": 200.0}
+
+
+@contextmanager
+def patience() -> Iterator[None]:
+    """In a deep search, end the process with its stacks when a world takes minutes: it will never end."""
+    if not DEEP:
+        yield
+        return
+    faulthandler.dump_traceback_later(LONGEST_S, exit=True, file=sys.__stderr__)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def host(count: int = 1, cores: int = 4, speed: float = 1000.0, memory: float = 100_000, **more: Any) -> dict[str, Any]:
