@@ -13,10 +13,11 @@ SEQUENCE = "seq"
 DATACENTER = "datacenter"
 ORDER = "order"  # layouts opendt-v1, opendt-v0: the task's place among equal submission times
 FRAGMENTS = "fragments"  # layout opendt-v0: how many fragments the task has, and "+" when any asks for CPU
+SENT = "sent"  # older layouts: how many records of a topic's partitions were sent before this event time
 END = "end"  # layout opendt-v1: a heartbeat that is the last record; its value is JSON
 
 MAX_SEQUENCE = 2**53
-_KNOWN = (REPLAY, SEQUENCE, DATACENTER, ORDER, FRAGMENTS, END)
+_KNOWN = (REPLAY, SEQUENCE, DATACENTER, ORDER, FRAGMENTS, SENT, END)
 
 
 class BadRecord(ValueError):

@@ -7,7 +7,8 @@ from typing import Any
 
 from opendt.models.messages import EndOfStream, Heartbeat, Partition, Record
 from opendt.settings import StreamSettings
-from opendt.stream.envelope import DATACENTER, REPLAY, SEQUENCE, BadRecord, Envelope, open_envelope
+from opendt.stream.envelope import DATACENTER, REPLAY, SENT, SEQUENCE, BadRecord, Envelope, open_envelope
+from opendt.stream.promises import Promises
 from opendt.windows.assembly import Rows
 from opendt.windows.buffer import Incoming
 from opendt.windows.sequences import NOTHING, check_end
@@ -43,6 +44,7 @@ class Reader:
         self._partitions: dict[str, dict[int, Partition]] = {}
         self._row_topic = getattr(decode, "row_topic", None)
         self._decode_rows = getattr(decode, "rows", None)
+        self.promises = Promises(windower, self._row_topic)
         self._awaited: dict[Partition, tuple[str, int, int]] = {}
         self._usual_replay = None if replay_id is None else (REPLAY, replay_id.encode())
         self._usual_datacenter = (DATACENTER, datacenter.encode())
@@ -70,6 +72,7 @@ class Reader:
             last[partition] = found[-1].offset()
         for partition, offset in last.items():
             ledger.read(partition, offset)
+        self.promises.keep()
         if self._awaited:
             self._check_awaited()
         return total
@@ -96,9 +99,13 @@ class Reader:
             return None
         first = self._windower.sequences.mark(replay, partition)[0] + 1
         usual_replay, usual_datacenter = self._usual_replay, self._usual_datacenter
+        told = []
         for expected, message in enumerate(messages, first):
-            if message.headers() != [usual_replay, (SEQUENCE, b"%d" % expected), usual_datacenter]:
-                return None
+            headers, usual = message.headers(), [usual_replay, (SEQUENCE, b"%d" % expected), usual_datacenter]
+            if headers != usual:
+                if headers is None or headers[:3] != usual or len(headers) != 4 or headers[3][0] != SENT:
+                    return None
+                told.append(headers[3][1])
         values = [message.value() for message in messages]
         if not all(values) or max(map(len, values)) > self._most:
             return None
@@ -107,6 +114,11 @@ class Reader:
             return None
         begin_ms, owners, durations_ms, usages = columns
         offsets = [message.offset() for message in messages]
+        try:
+            for header in told:
+                self.promises.note(replay, header)
+        except BadRecord:
+            return None
         return Rows(partition, begin_ms, owners, durations_ms, usages, offsets, values)
 
     def _usual_sequence(self, headers: list[tuple[str, Any]] | None) -> int:
@@ -143,6 +155,8 @@ class Reader:
                 return
             if value and len(value) > self._most:
                 raise BadRecord(f"{len(value)} bytes are more than the {self._most} allowed")
+            if envelope.replay is not None and envelope.extra and SENT in envelope.extra:
+                self.promises.note(envelope.replay, envelope.extra[SENT])
             records = self._decode(partition[0], message.key(), value, envelope)
         except BadRecord as error:
             if not windower.ledger.is_early(partition, offset):

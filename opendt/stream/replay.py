@@ -9,11 +9,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from zlib import crc32
 
+import orjson
+
 from opendt.errors import InputError, OpenDTError
 from opendt.settings import StreamSettings
 from opendt.stream import kafka, topics
 from opendt.stream.ahead import Ahead
-from opendt.stream.envelope import DATACENTER, REPLAY, SEQUENCE
+from opendt.stream.envelope import DATACENTER, REPLAY, SENT, SEQUENCE
 from opendt.stream.layouts import PlannedLayout, layout_of
 from opendt.stream.pacing import Clock, Pacer, SystemClock
 from opendt.stream.resume import last_sequences
@@ -109,6 +111,7 @@ class Replay:
         self._failure: OpenDTError | None = None
         self._marks: dict[tuple[str, int], list[int]] = {}
         self._start: dict[tuple[str, int], int] = {}
+        self._counts: dict[str, int] = {}
         self._messages = self._skipped = self._bytes = self._begin_ms = 0
         self._next_report = 0.0
 
@@ -168,6 +171,7 @@ class Replay:
         elif not embedded:
             self._start = last_sequences(self._settings, self._id, partitions)
         self._marks = {where: [0, 0] for where in partitions}
+        self._counts = dict(counts)
         self._headers = (REPLAY, self._id.encode()), (DATACENTER, self._datacenter.encode())
 
     def _run_lanes(self, client: Any, layout: PlannedLayout, ahead: Ahead | None) -> None:
@@ -209,7 +213,7 @@ class Replay:
         return (mark[0] if mark else 0) < self._start.get(where, 0)
 
     def _send(self, client: Any, message: Message, ahead: Ahead | None) -> None:
-        _, topic, partition, key, value, extra = message
+        time_ms, topic, partition, key, value, extra, tells = message
         where = (topic, partition)
         mark = self._marks.get(where)
         if mark is None:
@@ -224,6 +228,8 @@ class Replay:
         headers = [replay, (SEQUENCE, b"%d" % sequence), datacenter]
         if extra:
             headers += extra
+        if tells:
+            headers.append((SENT, self._sent(time_ms, tells)))
         if ahead is not None and ahead.sent(topic, partition, len(value)):
             ahead.wait(lambda: client.poll(0), self._stopping)
         while True:
@@ -235,6 +241,11 @@ class Replay:
                 self._raise_failure()
         self._messages += 1
         self._bytes += len(value)
+
+    def _sent(self, time_ms: int, topics: tuple[str, ...]) -> bytes:
+        """How many records were sent to each partition of some topics, this one included."""
+        counts = {topic: [self._marks[topic, p][0] for p in range(self._counts[topic])] for topic in topics}
+        return orjson.dumps([time_ms, counts])
 
     def _stopping(self) -> bool:
         return self._stop.is_set() or self._failure is not None

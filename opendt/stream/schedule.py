@@ -31,7 +31,10 @@ class Replayable(Protocol):
 
 
 class Message(NamedTuple):
-    """One message to send. ``extra`` are headers beside those every record has."""
+    """One message to send. ``extra`` are headers beside those every record has.
+
+    ``tells`` are topics: a header says how many records were sent to each of their partitions before ``time_ms``.
+    """
 
     time_ms: int
     topic: str
@@ -39,6 +42,7 @@ class Message(NamedTuple):
     key: bytes | None
     value: bytes
     extra: list[tuple[str, bytes]] | None = None
+    tells: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

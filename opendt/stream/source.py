@@ -55,7 +55,8 @@ class WindowStream:
         self._catch_up = CatchUp(topologies, windows.length_s * 1000, settings)
         longest_row_ms = round(settings.v0_longest_fragment_s * 1000) if settings.layout == "opendt-v0" else 0
         self.windower = Windower(data, others, windows, cluster, position, first_index, longest_row_ms)
-        self._ordered = None if settings.layout == "columns" else OrderedTopics(data, settings)
+        told = settings.layout == "columns" or replay_id is not None  # a replay of ours says how far it has come
+        self._ordered = None if told else OrderedTopics(data, settings)
         self._reader = Reader(self.windower, decoder_of(settings), settings, datacenter, replay_id, frozenset(watched))
         same = position if position is not None and position.cluster == cluster else None
         starts = self._starts([*data, *others], same)
@@ -138,7 +139,7 @@ class WindowStream:
             self._heard_at, self._heard = now, True
         else:
             self._check_silence(now)
-        if self._ordered is not None:
+        if self._ordered is not None and not self._reader.promises.made:
             self._ordered.update(self._client, self.windower.watermark, self.windower.ledger.progress(), now)
         if self._uncommitted_bytes >= _COMMIT_BYTES or (messages and now - self._committed_at >= _COMMIT_S):
             kafka.commit(self._client, self.windower.ledger.progress())

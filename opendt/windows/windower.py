@@ -66,7 +66,7 @@ class Windower:
         longest_row_ms: int = 0,
     ) -> None:
         partitions = list(partitions)
-        self._longest_row_ms = longest_row_ms
+        self.longest_row_ms = longest_row_ms
         self._length_ms = settings.length_s * 1000
         self._lateness_ms = round(settings.allowed_lateness_s * 1000)
         self._jump_ms = round(settings.longest_jump_h * 3_600_000)
@@ -138,8 +138,8 @@ class Windower:
             if not self._late_record(incoming, row):
                 return
             window_ms = self._open_ms
-        self._longest_row_ms = max(self._longest_row_ms, duration_ms)
-        self.watermark.advance(incoming.partition, time_ms + duration_ms - self._longest_row_ms)
+        self.longest_row_ms = max(self.longest_row_ms, duration_ms)
+        self.watermark.advance(incoming.partition, time_ms + duration_ms - self.longest_row_ms)
         self._hold(incoming, window_ms)
         rows = self._buffers.setdefault(window_ms, Buffer()).rows_of(incoming.partition)
         rows.append(*row, incoming.offset, incoming.value)
@@ -164,8 +164,8 @@ class Windower:
             joined = b"".join(run.value)
             self.ledger.hold(partition, run.offset[0], window_ms, replay, before, len(joined), run.offset[-1] + 1)
             before = before[0] + len(run), crc32(joined, before[1])
-        self._longest_row_ms = max(self._longest_row_ms, max(rows.duration_ms))
-        self.watermark.advance(partition, newest_ms - self._longest_row_ms)
+        self.longest_row_ms = max(self.longest_row_ms, max(rows.duration_ms))
+        self.watermark.advance(partition, newest_ms - self.longest_row_ms)
         return before
 
     def _add_singly(self, replay: str, rows: Rows, before: tuple[int, int]) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 
@@ -188,6 +189,49 @@ def send_as_strangers(trace, settings, layout):
         producer.poll(0)
     assert producer.flush(20) == 0
     assert failed == []
+
+
+class Holding:
+    """A producer that hands over the records of one partition when everything else is with the broker."""
+
+    def __init__(self, client, topic, partition):
+        self._client, self._where, self._held = client, (topic, partition), []
+
+    def produce(self, topic, value=None, key=None, partition=-1, **more):
+        if (topic, partition) == self._where:
+            self._held.append((topic, value, key, partition, more))
+        else:
+            self._client.produce(topic, value, key, partition, **more)
+
+    def flush(self, timeout_s):
+        if self._client.flush(timeout_s) == 0 and self._held:
+            time.sleep(1.0)  # for the reader to draw its conclusions
+            for *record, more in self._held:
+                self._client.produce(*record, **more)
+            self._held.clear()
+        return self._client.flush(timeout_s)
+
+    def __getattr__(self, name):
+        return getattr(self._client, name)
+
+
+@pytest.mark.parametrize(
+    ("layout", "topic"), [("opendt-v1", "power"), ("opendt-v0", "v0_tasks"), ("opendt-v0", "v0_fragments")]
+)
+def test_nothing_is_late_because_a_broker_got_one_partition_after_the_others(
+    embedded, trace, send, monkeypatch, layout, topic
+):
+    settings = with_layout(embedded, layout)
+    make_producer = kafka.producer
+    held = getattr(settings.topics, topic)
+    monkeypatch.setattr(kafka, "producer", lambda *given: Holding(make_producer(*given), held, 1))
+    sender = send(trace, settings)
+    batches = read(settings)
+    sender.join()
+    assert [record for batch in batches for record in batch.late] == []
+    assert by_task(batches) == expected(trace)
+    assert sum(len(batch.workload.tasks) for batch in batches) == len(trace.workload.tasks)
+    assert sum(len(batch.power) for batch in batches) == len(trace.power)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -87,13 +87,14 @@ class V0Layout(PlannedLayout):
     def _other_messages(self) -> Iterator[Message]:
         plan, names, own = self._others, self._settings.topics, self._datacenter.encode()
         rows = zip(plan.time_ms.tolist(), plan.kind.tolist(), plan.index.tolist(), plan.partition.tolist(), strict=True)
+        telling = self._telling(names.v0_tasks, names.power)
         for time_ms, kind, index, partition in rows:
             if kind == TASK:
                 value, extra = self._task(index, time_ms)
-                yield Message(time_ms, names.v0_tasks, partition, self._keys[index], value, extra)
+                yield Message(time_ms, names.v0_tasks, partition, self._keys[index], value, extra, telling(time_ms))
             elif kind == POWER and self._trace.power is not None:
                 value = codec.encode_power(time_ms, float(self._trace.power.power_w[index]))
-                yield Message(time_ms, names.power, partition, own, value)
+                yield Message(time_ms, names.power, partition, own, value, None, telling(time_ms))
             elif kind == TOPOLOGY and self._trace.topology is not None:
                 value = codec.encode_topology(time_ms, self._trace.topology, "trace")
                 yield Message(time_ms, names.topology, partition, own, value)
@@ -112,6 +113,7 @@ class V0Layout(PlannedLayout):
 
     def _fragment_messages(self) -> Iterator[Message]:
         plan, topic = self._fragment_events, self._settings.topics.v0_fragments
+        telling = self._telling(topic)
         for start in range(0, len(plan), _SLICE):
             part = slice(start, start + _SLICE)
             index = plan.index[part]
@@ -125,10 +127,12 @@ class V0Layout(PlannedLayout):
             )
             last_ms, rest = -1, b""
             for time_ms, partition, row, duration, usage in columns:
+                tells = None
                 if time_ms != last_ms:
                     last_ms, rest = time_ms, b',"submission_time":"%s"}' % iso_times.naive(time_ms).encode()
+                    tells = telling(time_ms)
                 value = b'{"duration":' + duration + b',"cpu_usage":' + usage + rest
-                yield Message(time_ms, topic, partition, self._keys[row], value)
+                yield Message(time_ms, topic, partition, self._keys[row], value, None, tells)
 
     def ends(self, replay_id: str, counts: Mapping[Partition, tuple[int, int]]) -> list[Message]:
         """An end marker for each partition of dc.power, which speaks for the other two topics as well."""

@@ -90,15 +90,18 @@ class V1Layout(PlannedLayout):
     def _messages(self) -> Iterator[Message]:
         plan, names = self._events, self._settings.topics
         rows = zip(plan.time_ms.tolist(), plan.kind.tolist(), plan.index.tolist(), plan.partition.tolist(), strict=True)
+        telling = self._telling(names.workload, names.power)
         for time_ms, kind, index, partition in rows:
             if kind == HEARTBEAT:
-                yield Message(time_ms, names.workload, partition, b"heartbeat", encode_heartbeat(time_ms))
+                value = encode_heartbeat(time_ms)
+                yield Message(time_ms, names.workload, partition, b"heartbeat", value, None, telling(time_ms))
             elif kind == POWER:
-                yield Message(time_ms, names.power, partition, None, self._power(index))
+                yield Message(time_ms, names.power, partition, None, self._power(index), None, telling(time_ms))
             elif kind == TASK:
                 key = str(self._numbers[index]).encode()
                 order = [(ORDER, b"%d" % index)]
-                yield Message(time_ms, names.workload, partition, key, self._task(index, time_ms), order)
+                value = self._task(index, time_ms)
+                yield Message(time_ms, names.workload, partition, key, value, order, telling(time_ms))
             elif self._trace.topology is not None:
                 value = encode_topology(time_ms, self._trace.topology)
                 yield Message(time_ms, names.topology, partition, b"datacenter", value)

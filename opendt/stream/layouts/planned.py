@@ -12,6 +12,28 @@ from opendt.stream.schedule import Events, Message, Replayable
 from opendt.stream.topics import data_topics
 
 
+class Telling:
+    """Picks the first message of each interval of event time: it tells how far its sequence has come.
+
+    The older layouts have no heartbeats, or not for every partition. And a producer hands a broker what it sends
+    partition by partition: a record that was read from one says nothing about older ones in another, unless it says so.
+
+    Args:
+        topics: those of the sequence.
+        every_ms: length of the interval [ms].
+    """
+
+    def __init__(self, topics: tuple[str, ...], every_ms: int) -> None:
+        self._topics, self._every_ms, self._next_ms = topics, every_ms, -1
+
+    def __call__(self, time_ms: int) -> tuple[str, ...] | None:
+        """What a message of this event time is to tell, given in order of time."""
+        if time_ms < self._next_ms:
+            return None
+        self._next_ms = time_ms - time_ms % self._every_ms + self._every_ms
+        return self._topics
+
+
 class PlannedLayout:
     """A trace as messages. Same trace, datacenter and partitions, same messages, byte for byte.
 
@@ -48,6 +70,9 @@ class PlannedLayout:
     def partitions(self) -> list[Partition]:
         """Partitions whose records carry event time."""
         return [(topic, p) for topic in data_topics(self._settings) for p in range(self._partitions[topic])]
+
+    def _telling(self, *topics: str) -> Telling:
+        return Telling(topics, round(self._settings.heartbeat_s * 1000))
 
     @property
     def _power_times(self) -> np.ndarray:
