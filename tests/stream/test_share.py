@@ -78,7 +78,8 @@ class Fleet:
         """Wait, noticing processes that fail."""
         deadline = time.monotonic() + LONGEST_S
         while not condition():
-            assert not done(*self._processes) or condition(), "everything has ended"
+            if done(*self._processes):
+                assert condition(), "everything has ended"
             assert time.monotonic() < deadline, "waited in vain"
             time.sleep(0.2)
 
@@ -149,3 +150,14 @@ def test_a_second_worker_takes_over_half_and_after_a_kill_everything(fleet):
     assert set(said(second, "following from")) == set(DATACENTERS)
     assert differences(alone.found(), shared.found()) == []
     assert min(shared.windows()) >= WINDOWS
+
+
+def test_sigterm_ends_a_worker_and_its_runs_can_be_taken_up_again(fleet):
+    quiet = fleet("quiet")
+    worker = quiet.worker("a")
+    quiet.until(lambda: len(said(worker, "following from")) == len(DATACENTERS))
+    worker.signal(signal.SIGTERM)
+    quiet.until(lambda: worker.code is not None)
+    assert worker.code == 0
+    states = {row["datacenter"]: row["state"] for row in quiet.found()["runs"]}
+    assert states == dict.fromkeys(DATACENTERS, "cancelled")
