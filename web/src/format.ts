@@ -33,6 +33,13 @@ export function moment(value: Maybe<string | number> | undefined, short = false)
   return Number.isNaN(at.getTime()) ? DASH : (short ? SHORT : MOMENT).format(at);
 }
 
+const DAY = new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", day: "numeric", month: "short" });
+
+/** A day in UTC, such as "7 Oct". */
+export function day(value: string): string {
+  return DAY.format(new Date(value));
+}
+
 export function duration(seconds: Maybe<number>): string {
   if (seconds === null || !Number.isFinite(seconds)) return DASH;
   if (seconds < 90) return num(seconds, seconds < 10 ? 1 : 0, "s");

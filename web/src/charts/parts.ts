@@ -17,6 +17,7 @@ export interface LineOptions {
   grid?: number;
   area?: number;
   symbol?: boolean;
+  opacity?: number;
   z?: number;
 }
 
@@ -36,7 +37,7 @@ export function line(options: LineOptions): object {
     connectNulls: false,
     step: options.step ? "end" : false,
     color: options.colour,
-    lineStyle: { width: options.width ?? 1.5, type: options.dash ?? "solid" },
+    lineStyle: { width: options.width ?? 1.5, type: options.dash ?? "solid", opacity: options.opacity ?? 1 },
     ...(options.area ? { areaStyle: { opacity: options.area } } : {}),
     emphasis: { disabled: true },
     z: options.z ?? 3,
@@ -77,6 +78,8 @@ export function timeAxis(colours: Colours, extent: Range | null, grid = 0, label
 
 export interface ValueAxis {
   name: string;
+  /** Tenfold steps, for values that differ by much; then `min` has to be given. */
+  log?: boolean;
   grid?: number;
   zero?: boolean;
   min?: number;
@@ -87,7 +90,7 @@ export interface ValueAxis {
 
 export function valueAxis(colours: Colours, options: ValueAxis): object {
   return {
-    type: "value",
+    type: options.log ? "log" : "value",
     gridIndex: options.grid ?? 0,
     name: options.name,
     nameLocation: "end",

@@ -51,20 +51,27 @@ function series(rows: Row[], name: "mape_pct" | "persistence_mape_pct" | "uncali
   return rows.map((row): Point => [Date.parse(row.start), row[name]]);
 }
 
+const LEAST_PCT = 0.1;
+
+/** Errors as drawn: what is below the axis stands on it. */
+function drawn(points: Point[]): Point[] {
+  return points.map(([at, value]): Point => [at, value === null ? null : Math.max(LEAST_PCT, value)]);
+}
+
 function toOption(rows: Row[], hidden: ReadonlySet<string>, look: Colours, whole: Range | null): object {
   const twin = held(series(rows, "mape_pct"), whole?.to);
   const persistence = held(series(rows, "persistence_mape_pct"), whole?.to);
   const given = held(series(rows, "uncalibrated_mape_pct"), whole?.to);
   const all = [
-    line({ name: GIVEN, data: given, colour: look.given, dash: "dashed", width: 1.2, step: true }),
-    line({ name: PERSISTENCE, data: persistence, colour: look.persistence, dash: "dotted", width: 1.6, step: true }),
-    line({ name: TWIN, data: twin, colour: look.simulated, width: 1.8, step: true }),
+    line({ name: GIVEN, data: drawn(given), colour: look.given, dash: "dashed", width: 1.2, step: true }),
+    line({ name: PERSISTENCE, data: drawn(persistence), colour: look.persistence, dash: "dotted", width: 1.6, step: true }),
+    line({ name: TWIN, data: drawn(twin), colour: look.simulated, width: 1.8, step: true }),
   ];
   return {
     ...base(),
     grid: [{ left: 52, right: 18, top: 30, bottom: 28 }],
     xAxis: [timeAxis(look, whole)],
-    yAxis: [valueAxis(look, { name: "MAPE [%]" })],
+    yAxis: [valueAxis(look, { name: "MAPE [%], tenfold steps", log: true, min: LEAST_PCT })],
     tooltip: tooltip(look, (at) => [
       { name: TWIN, colour: look.simulated, text: pct(valueAt(twin, at)) },
       { name: PERSISTENCE, colour: look.persistence, text: pct(valueAt(persistence, at)) },

@@ -7,7 +7,7 @@ import type { HeatMap } from "../api/types";
 import { Chart } from "../charts/Chart";
 import { base, tip } from "../charts/parts";
 import { colours, type Colours } from "../charts/theme";
-import { moment, num, plural, stepFor } from "../format";
+import { day, moment, num, plural, stepFor } from "../format";
 import { useResource } from "../resource";
 import { extent, run, runPath, settledZoom } from "../state";
 import { Content, Section } from "../ui/Section";
@@ -60,6 +60,15 @@ export function Hosts() {
   );
 }
 
+const DAYS = 2;
+
+/** Labels below the grid: at midnights for several days, else wherever there is room. */
+function timeLabels(times: string[]): object {
+  const [first, last] = [times[0] ?? "", times.at(-1) ?? ""];
+  if (Date.parse(last) - Date.parse(first) <= DAYS * 86_400_000) return { formatter: (at: string) => moment(at, true) };
+  return { interval: (_: number, at: string) => at.includes("T00:00:00"), formatter: day };
+}
+
 function toOption(map: HeatMap, metric: Metric, look: Colours): object {
   const cells: [number, number, number][] = [];
   let most = 0;
@@ -77,7 +86,7 @@ function toOption(map: HeatMap, metric: Metric, look: Colours): object {
     grid: [{ left: 76, right: 40, top: 10, bottom: 60 }],
     xAxis: [{
       ...axis, type: "category", data: map.times,
-      axisLabel: { color: look.soft, fontSize: 11, hideOverlap: true, formatter: (at: string) => moment(at, true) },
+      axisLabel: { color: look.soft, fontSize: 11, hideOverlap: true, ...timeLabels(map.times) },
     }],
     yAxis: [{
       ...axis, type: "category", inverse: true, data: map.hosts.map((host) => host.host_name),

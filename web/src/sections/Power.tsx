@@ -116,7 +116,7 @@ function legend(lines: Lines | null, look: Colours): LegendItem[] {
   if (!lines) return [];
   const all: [keyof Lines, LegendItem][] = [
     ["simulated", { name: "simulated", colour: look.simulated, mark: "line" }],
-    ["measured", { name: "measured", colour: look.measured, mark: "line" }],
+    ["measured", { name: "measured", colour: look.measured, mark: "broad" }],
     ["low", { name: "90 % band", colour: look.band, mark: "fill" }],
     ["given", { name: "topology as given", colour: look.given, mark: "dashed" }],
     ["persistence", { name: "persistence", colour: look.persistence, mark: "dotted" }],
@@ -124,12 +124,15 @@ function legend(lines: Lines | null, look: Colours): LegendItem[] {
   return all.filter(([name]) => known(lines[name])).map(([, item]) => item);
 }
 
+// Broad and pale below the others: a good model lies right on it, and both can still be seen.
+const MEASURED = { width: 5, opacity: 0.4, z: 2 };
+
 function toOption(lines: Lines, hidden: ReadonlySet<string>, look: Colours, whole: Range | null): object {
   const see = (name: string): boolean => !hidden.has(name);
   const series: object[] = [];
   // The first line is the one in the slider and under the keyboard's cursor.
   if (see("simulated")) series.push(line({ name: "simulated", data: lines.simulated, colour: look.simulated, width: 1.8, z: 5 }));
-  if (see("measured")) series.push(line({ name: "measured", data: lines.measured, colour: look.measured, width: 1.4, z: 4 }));
+  if (see("measured")) series.push(line({ name: "measured", data: lines.measured, colour: look.measured, ...MEASURED }));
   if (see("topology as given")) {
     series.push(line({ name: "topology as given", data: lines.given, colour: look.given, width: 1.2, dash: "dashed" }));
   }
@@ -167,10 +170,12 @@ function toOption(lines: Lines, hidden: ReadonlySet<string>, look: Colours, whol
   };
 }
 
+const REACHES_PCT = [1, 2, 5, 10, 20, 50, 100];
+
 function errorReach(error: Point[]): number {
   const found = error.map((point) => Math.abs(point[1] ?? 0)).sort((a, b) => a - b);
-  const usual = found[Math.floor(found.length * 0.98)] ?? 0;
-  return Math.max(5, Math.ceil(usual / 5) * 5);
+  const usual = found[Math.floor(found.length * 0.95)] ?? 0;
+  return REACHES_PCT.find((reach) => reach >= usual) ?? Math.ceil(usual / 100) * 100;
 }
 
 function tipRows(lines: Lines, look: Colours, at: number): TipRow[] {

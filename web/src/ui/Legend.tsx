@@ -3,7 +3,7 @@
 export interface LegendItem {
   name: string;
   colour: string;
-  mark: "line" | "dashed" | "dotted" | "fill";
+  mark: "line" | "broad" | "dashed" | "dotted" | "fill";
 }
 
 interface Props {
