@@ -98,6 +98,8 @@ class SqlProcess:
         ready = _ask(self._process, self._settings)
         if ready is None or ready[0] is not None:
             self._end()
+            if self._killed_because:  # nobody waits for it any more
+                raise StatementCancelledError("the statement was cancelled.")
             raise ready[0] if ready else LakeBusyError("the SQL process did not start. Try again.")
         return self._process
 

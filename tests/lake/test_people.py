@@ -145,6 +145,22 @@ def test_statement_that_ignores_its_interrupt_is_killed_with_its_process(filled:
         assert process.run("SELECT 1").table.num_rows == 1
 
 
+def test_cancel_while_the_process_starts_is_a_cancellation(filled: LakeSettings) -> None:
+    with SqlProcess(filled) as process:
+
+        def cancel_early() -> None:
+            while process._process is None:
+                time.sleep(0.001)
+            process.cancel()
+
+        early = threading.Thread(target=cancel_early)
+        early.start()
+        with pytest.raises(StatementCancelledError):
+            process.run("SELECT 1")
+        early.join()
+        assert process.run("SELECT 1 AS x").table.to_pylist() == [{"x": 1}]
+
+
 def test_cancel_stops_a_statement_at_once(filled: LakeSettings) -> None:
     with SqlProcess(filled) as process:
         process.run("SELECT 1")
