@@ -159,8 +159,8 @@ class LocalKafka:
             "auto.create.topics.enable": "false",
             "message.max.bytes": "10485760",
             "group.initial.rebalance.delay.ms": "0",
-            "broker.session.timeout.ms": "1000",  # a killed broker may come back at once
-            "broker.heartbeat.interval.ms": "250",
+            "broker.session.timeout.ms": "4000",  # until then a killed broker may not come back; less, and a busy
+            "broker.heartbeat.interval.ms": "500",  # machine has it fenced now and then
             **dict.fromkeys(ones, "1"),
         }
 

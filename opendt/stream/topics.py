@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
 
-from opendt.errors import ConfigError
+from opendt.errors import BrokerUnavailableError, ConfigError
 from opendt.settings import StreamSettings
 from opendt.stream import kafka
 
@@ -177,6 +177,11 @@ def _create_missing(client: Any, settings: StreamSettings, missing: list[TopicSp
             future.result(kafka.TIMEOUT_S)
             created.append(name)
         except kafka.KafkaException as error:
+            if "fenced" in str(error):  # brokers that have just started, or are too busy to say that they live
+                raise BrokerUnavailableError(
+                    f"Kafka at {settings.bootstrap_servers} cannot create topic {name} yet: {error.args[0].str()}",
+                    topic=name,
+                ) from None
             if error.args[0].code() != kafka.TOPIC_EXISTS:  # another process may have been faster
                 raise kafka.error_of(error, settings, f"creating topic {name}") from None
     _until(lambda: {s.name for s in missing} <= set(_existing(client, settings)))

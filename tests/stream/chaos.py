@@ -305,8 +305,8 @@ def chaos(server: LocalKafka, folder: Path, *, moments: int, seed: int, windows:
     calm_s = calm.run()
     expected = contents(calm.lake)
     found = len(expected["windows"])
-    # Slow enough that the producer outlives the kills, each of which costs a start.
-    speed = windows * window_s / (moments * (calm.first_s + 2.0))
+    # Slow enough that the producer outlives the kills, each of which costs half a start of the twin on average.
+    speed = windows * window_s / (moments * (calm.first_s / 2 + 2.0))
     kills = draw(moments, found, seed)
     wild = Scene(server, trace, folder / "wild", speed=speed, window_s=window_s)
     wild_s = wild.run(kills)
@@ -327,7 +327,7 @@ def main() -> None:
         folder = arguments.keep or Path(temporary)
         outcome = chaos(
             server, folder, moments=arguments.moments, seed=arguments.seed,
-            windows=36 * arguments.moments, window_s=600,
+            windows=12 * arguments.moments, window_s=1800,
         ).as_dict()  # fmt: skip
     outcome |= {
         "machine": platform.machine(), "cpus": os.cpu_count(), "load": os.getloadavg()[0], "commit": _commit(),

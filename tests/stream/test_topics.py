@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
+
 import pytest
+from confluent_kafka import KafkaError
 
 from opendt.errors import BrokerUnavailableError, ConfigError
 from opendt.stream import kafka, topics
@@ -61,3 +64,22 @@ def test_a_partition_that_stays_without_a_leader_is_a_passing_trouble(embedded, 
     with pytest.raises(BrokerUnavailableError, match=r"\[99\] has had no leader"):
         kafka.watermarks(client, embedded.topics.power, 99, embedded)
     client.close()
+
+
+def test_brokers_that_do_not_take_part_yet_are_a_passing_trouble(real, monkeypatch):
+    class Refusing:
+        """Answers as a Kafka does whose only broker has just started."""
+
+        def create_topics(self, new, **_):
+            refused = Future()
+            text = "Unable to replicate the partition 1 time(s): All brokers are currently fenced."
+            refused.set_exception(kafka.KafkaException(KafkaError(KafkaError.INVALID_REPLICATION_FACTOR, text)))
+            return {topic.topic: refused for topic in new}
+
+        def __getattr__(self, name):
+            return getattr(client, name)
+
+    client = kafka.admin(real)
+    monkeypatch.setattr(kafka, "admin", lambda settings: Refusing())
+    with pytest.raises(BrokerUnavailableError, match="currently fenced"):
+        topics.create(real)
