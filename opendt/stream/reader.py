@@ -49,8 +49,8 @@ class Reader:
         self._usual_replay = None if replay_id is None else (REPLAY, replay_id.encode())
         self._usual_datacenter = (DATACENTER, datacenter.encode())
 
-    def take(self, messages: Iterable[Any]) -> int:
-        """Messages in the order read; gives the bytes of their values.
+    def take(self, messages: Iterable[Any]) -> int | None:
+        """Messages in the order read; gives the bytes of their values, None when there were no messages.
 
         Raises:
             StreamGapError: records are missing before one of them.
@@ -75,7 +75,7 @@ class Reader:
         self.promises.keep()
         if self._awaited:
             self._check_awaited()
-        return total
+        return total if last else None
 
     def _take_rows(self, partition: Partition, messages: Sequence[Any]) -> int:
         """Single fragments, of which there are millions: together when all are usual, else one by one.

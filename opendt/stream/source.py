@@ -131,17 +131,17 @@ class WindowStream:
     def _poll(self) -> None:
         on_removed = None if self._replay is None else self._go_on_at_the_beginning
         with _no_garbage():
-            messages = kafka.poll(self._client, self._settings, _POLL_S, on_removed=on_removed)
-            taken = self._reader.take(messages) if messages else 0
+            # Nothing holds the messages longer than this, or the collector would look at each when it goes on.
+            taken = self._reader.take(kafka.poll(self._client, self._settings, _POLL_S, on_removed=on_removed))
         now = self._clock.monotonic()
-        if messages:
+        if taken is not None:
             self._uncommitted_bytes += taken
             self._heard_at, self._heard = now, True
         else:
             self._check_silence(now)
         if self._ordered is not None and not self._reader.promises.made:
             self._ordered.update(self._client, self.windower.watermark, self.windower.ledger.progress(), now)
-        if self._uncommitted_bytes >= _COMMIT_BYTES or (messages and now - self._committed_at >= _COMMIT_S):
+        if self._uncommitted_bytes >= _COMMIT_BYTES or (taken is not None and now - self._committed_at >= _COMMIT_S):
             kafka.commit(self._client, self.windower.ledger.progress())
             self._uncommitted_bytes, self._committed_at = 0, now
         self._balance()
