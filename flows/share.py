@@ -107,6 +107,7 @@ class Worker:
         for name in names:
             if states.get(name, ("", 0))[0] == "completed":
                 continue
+            self._failed.pop(name, None)  # perhaps mended since
             follower = self._followers[name] = _Follower(name)
             work = (self._guarded, follower)
             follower.thread = threading.Thread(target=copy_context().run, args=work, name=name, daemon=True)
