@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import pytest
+from prefect.server.schemas.actions import WorkPoolCreate
+from prefect.utilities.schema_tools.validation import is_valid, is_valid_schema
 
-from flows.pools import job_template, shared_settings
+from flows.pools import POOL_TYPES, job_template, shared_settings
+from flows.serve import definitions
 from opendt.errors import ConfigError
 
 ENVIRONMENT = {
@@ -21,6 +24,16 @@ def test_container_pools_run_our_image_with_our_settings(kind):
     properties = job_template(kind, ENVIRONMENT, "registry/opendt:1")["variables"]["properties"]
     assert properties["image"]["default"] == "registry/opendt:1"
     assert properties["env"]["default"]["OPENDT_LAKE__PATH"] == "/data/lake"
+
+
+@pytest.mark.parametrize("kind", POOL_TYPES)
+def test_templates_are_what_prefect_accepts_and_take_every_deployments_variables(kind):
+    template = job_template(kind, ENVIRONMENT)
+    assert WorkPoolCreate(name="pool", type=kind, base_job_template=template).base_job_template == template
+    is_valid_schema(template["variables"], preprocess=False)  # raises otherwise
+    for entry in definitions():
+        assert is_valid(entry["work_pool"]["job_variables"], template["variables"]), entry["name"]
+    assert not is_valid({"env": 3}, template["variables"]), "the check can tell"
 
 
 def test_an_unknown_type_is_refused_with_the_known_ones():
