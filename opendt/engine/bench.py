@@ -127,13 +127,13 @@ def _whole(engine: Engine, folder: Path, topology: Path | None, options: EngineO
 
 
 _COLD = """
-import json, resource, sys
+import json, sys
 from pathlib import Path
 from opendt.engine import get_engine
-from opendt.engine.bench import _whole, all_tables
+from opendt.engine.bench import _whole, all_tables, peak_rss_mb
 name, folder, topology, interval = sys.argv[1:5]
 _whole(get_engine(name), Path(folder), Path(topology) if topology else None, all_tables(int(interval)))
-print(json.dumps({"peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+print(json.dumps({"peak_rss_mb": peak_rss_mb()}))
 """
 
 
@@ -178,5 +178,13 @@ def _trials_per_s(engine: Engine, folder: Path, topology: Path | None) -> float:
 
 
 def peak_rss_mb() -> float:
-    """Largest memory of this process so far [MB]."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Largest memory of this process so far [MB].
+
+    Linux keeps two figures: that of ``getrusage`` survives the start of a program, so that a small one started by a
+    large one seems large; ``VmHWM`` begins anew.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

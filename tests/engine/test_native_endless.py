@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from opendt.engine.base import EngineOptions, simulate
 from opendt.engine.native.engine import NativeEngine
 from opendt.engine.native.exact import flow, world
+from opendt.engine.native.exact import workload as execution
 from opendt.errors import EngineError
 from opendt.models.telemetry import CarbonTrace
 
@@ -113,11 +114,37 @@ def test_starving_tasks_are_given_up_even_if_timers_go_on(monkeypatch):
     assert "granted nothing" in fails(site, whole, scaling="Perfect", checkpoints=checkpoints)
 
 
+def test_checkpoints_that_leave_no_time_to_work_are_named(monkeypatch):
+    """Found by the property tests: a stale supply of 1.4 MHz, checkpoints of 10 ms at 2500.5 MHz; OpenDC never ends."""
+    monkeypatch.setattr(execution, "MOST_AHEAD", 300)
+    checkpoints = {"checkpointInterval": 1500, "checkpointDuration": 10}
+    whole = workload(
+        {"fragments": [(2000, 0.7)]}, {"at": 1, "fragments": [(0, 0.1), (2000, 2500.5)]},
+        {"fragments": [(333, 0.7), (1, 250.0), (333, 0.1)]},
+    )  # fmt: skip
+    anywhere = {"type": "filter", "filters": [{"type": "Compute"}]}
+    site = topology(host(1, 2, 1000.0, 50, power=MSE))
+    said = fails(site, whole, scaling="Perfect", checkpoints=checkpoints, allocation=anywhere)
+    assert "task 2 on host H saves its state faster than it works" in said
+
+
 def test_an_instant_that_never_settles_is_given_up(monkeypatch):
     monkeypatch.setattr(flow, "ROUNDS", 100)
     whole = workload({"fragments": [(0, 500.0)] * 1000 + [(1000, 500.0)]})
     said = fails(topology(host()), whole, reason="does not settle", exact=True)
     assert "time does not go on at 0 ms of simulated time" in said
+
+
+def test_a_timer_that_is_due_again_and_again_is_given_up(monkeypatch):
+    """Found by the property tests: remaining work and supply of opposite sign under Perfect scaling."""
+    monkeypatch.setattr(flow, "ROUNDS", 10_000)
+    whole = workload({"at": 1, "fragments": [(0, 2500.5), (333, 0.1)]}, {"fragments": [(1, 2500.5), (1, 0.7)]})
+    said = fails(
+        topology(host(2, 2, 1000.0, 2, power=MSE)), whole, reason="does not settle", scaling="Perfect",
+        checkpoints={"checkpointInterval": 1500, "checkpointDuration": 10},
+        allocation={"type": "filter", "filters": [{"type": "Compute"}]},
+    )  # fmt: skip
+    assert "time does not go on at 1000 ms of simulated time: a timer is due again and again" in said
 
 
 policies = st.sampled_from(

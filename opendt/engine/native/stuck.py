@@ -96,6 +96,15 @@ def is_down(task: str) -> str:
     )
 
 
+def saves_for_ever(task: str, host: str) -> str:
+    """What to say of a task whose checkpoints leave it no time, or were taken when its host granted it nothing."""
+    return (
+        f"task {task} on host {host} saves its state faster than it works: with what its host grants, a checkpoint is "
+        "not done before the next, and what is left grows each time. Use a longer checkpointInterval, a shorter "
+        "checkpointDuration, or scaling NoDelay."
+    )
+
+
 def gets_nothing(task: str, host: str, demand_mhz: float) -> str:
     """What to say of a running task whose host grants it nothing, so that its work is never done (SEMANTICS 5.6)."""
     return (

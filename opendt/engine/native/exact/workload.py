@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from opendt.engine.native import stuck
 from opendt.engine.native.exact.flow import FAR, Consumer, Flow, Link, Node, wrapped
 from opendt.engine.native.exact.power import rounded
+from opendt.engine.native.layout import LONGEST_MS
 from opendt.errors import EngineError
 
 if TYPE_CHECKING:
     from opendt.engine.native.exact.service import Host, Service, Task
 
 CPU, GPU = 0, 1
+MOST_AHEAD = 2_000  # fragments put before those of the trace; normal is one
 Fragment = tuple[int, float, float]  # ms, MHz of processors, MHz of GPUs
 
 
@@ -209,6 +212,8 @@ class Execution(Node, Consumer):
         more = bool(self.ahead) or self.at < self.task.fragment_count
         if self.current is None or (left <= 0 and not more):
             return
+        if left > LONGEST_MS or len(self.ahead) > MOST_AHEAD:
+            raise stuck.never_ends(stuck.saves_for_ever(self.task.name, self.host.name), self.task.name)
         rest: Fragment = (left, self.current[1], self.current[2])
         self.task.saved_at = self.at
         self.task.saved_ahead = [rest, *self.ahead]
