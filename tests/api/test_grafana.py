@@ -88,6 +88,16 @@ def test_panels_use_the_provisioned_data_source_and_do_not_overlap() -> None:
             taken |= cells
 
 
+def test_links_and_variables_have_what_the_schema_of_dashboards_requires() -> None:
+    link = {"title", "type", "tags", "asDropdown", "icon", "tooltip", "targetBlank", "includeVars", "keepTime"}
+    for board in BOARDS.values():
+        assert isinstance(board["schemaVersion"], int)
+        assert all(set(one) == link for one in board["links"])
+        for variable in board["templating"]["list"]:
+            assert {"name", "label", "type", "query", "current"} <= set(variable)
+            assert "definition" not in variable
+
+
 def test_no_secret_stands_in_the_provisioning() -> None:
     (source,) = yaml.safe_load((FOLDER / "provisioning/datasources/opendt.yaml").read_text())["datasources"]
     assert source["secureJsonData"] == {"bearerToken": "$OPENDT_API__TOKEN"}
