@@ -16,7 +16,7 @@ SHARED = Path(os.environ.get("OPENDT_SHARED", ROOT.parent / "shared"))
 HERE = Path(__file__).parent
 
 # Helpers under names of their own, so that tests can import them whatever the import mode.
-for _name in ("worlds", "naive"):
+for _name in ("worlds", "naive", "conformance_worlds"):
     _spec = importlib.util.spec_from_file_location(f"engine_{_name}", HERE / f"{_name}.py")
     assert _spec is not None
     assert _spec.loader is not None
