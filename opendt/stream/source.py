@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 _POLL_S = 0.01
 _COMMIT_BYTES = 400_000
 _COMMIT_S = 0.05
-_HELD_BYTES = 32_000_000  # bytes waiting for their window above which partitions far ahead are paused
+_HELD_BYTES = 32_000_000  # memory of records waiting for their window above which partitions far ahead are paused
 
 
 class WindowStream:

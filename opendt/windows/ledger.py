@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from opendt.models.messages import Partition, SequenceMark, StreamPosition
 
+RECORD_BYTES = 600  # what a waiting record takes in memory beside its value
 NEVER = 2**62  # window of a record that is never handed out: the end marker
 
 
@@ -24,7 +25,7 @@ class _Run:
     replay: str | None
     last: int
     checksum: int
-    size: int  # bytes of their values
+    size: int  # of them in memory [B]
 
 
 class Ledger:
@@ -74,6 +75,7 @@ class Ledger:
         """A record, or all up to ``until``, wait for their window; ``before`` is their replay's mark just before."""
         until = offset + 1 if until is None else until
         waiting = self._waiting[partition]
+        size += RECORD_BYTES * (until - offset)
         self.waiting_bytes += size
         if waiting:
             run = waiting[-1]
