@@ -45,7 +45,12 @@ def publish_run(summary: RunSummary, windows: Sequence[WindowSummary], settings:
     page = run_markdown(summary, f"http://{settings.api.host}:{settings.api.port}/")
     publish_markdown("summary", summary.run_id, page)
     publish_figures(settings, summary.run_id)
-    publish_table("windows", summary.run_id, "What each window brought.", [window_row(w) for w in windows])
+    publish_table(
+        "windows",
+        summary.run_id,
+        "What each window brought: tasks, energy, error of the calibrated model and of persistence.",
+        [window_row(w) for w in windows],
+    )
 
 
 def publish_figures(settings: Settings, run_id: str, names: Sequence[str] = ("power",)) -> None:
@@ -77,7 +82,7 @@ def run_markdown(summary: RunSummary, dashboard: str) -> str:
     table = "\n".join(f"| {name} | {text} |" for name, text in rows)
     lake = f" --lake {summary.lake}"
     return (
-        f"## Run {summary.run_id} of {summary.datacenter}: {summary.state}\n\n| | |\n|---|---|\n{table}\n\n"
+        f"## Run {summary.run_id} of {summary.datacenter}: {summary.state}\n\n| what | result |\n|---|---|\n{table}\n\n"
         f"- Results with SQL: `opendt sql \"select * from energy_by_hour where run_id = '{summary.run_id}'\"{lake}`\n"
         f"- Report: `opendt report run {summary.run_id}{lake}`, or the deployment report\n"
         f"- [Dashboard]({dashboard}), while `opendt api{lake}` or the deployment serve-api runs\n"
@@ -85,19 +90,18 @@ def run_markdown(summary: RunSummary, dashboard: str) -> str:
 
 
 def window_row(window: WindowSummary) -> dict[str, Any]:
-    """A window as a row of the table."""
+    """A window as a row of the table, narrow enough for the UI to show it whole."""
     start = datetime.fromtimestamp(window.start_ms / 1000, UTC)
     return {
         "window": window.index,
-        "start": f"{start:%Y-%m-%d %H:%M}",
-        "tasks arrived": window.tasks_arrived,
+        "start": f"{start:%m-%d %H:%M}",
+        "new": window.tasks_arrived,
         "running": window.tasks_running,
         "waiting": window.tasks_waiting,
-        "energy kWh": round(window.energy_kwh, 3),
+        "kWh": round(window.energy_kwh, 2),
         "MAPE %": _rounded(window.mape_pct),
         "persistence %": _rounded(window.persistence_mape_pct),
         "late": window.late_records,
-        "ms": round(window.wall_ms),
     }
 
 
@@ -105,7 +109,11 @@ def publish_markdown(kind: str, run_id: str, text: str, description: str = "") -
     """A markdown artifact of the current flow run, with a key that collects this kind of page over runs."""
     from prefect.artifacts import create_markdown_artifact
 
-    show(lambda: create_markdown_artifact(text, key=key(kind), description=description or f"{kind} of {run_id}"))
+    show(
+        lambda: create_markdown_artifact(
+            text, key=key(kind), description=description or f"{kind.capitalize()} of {run_id}"
+        )
+    )
 
 
 def publish_table(kind: str, run_id: str, description: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -125,11 +133,12 @@ def publish_link(kind: str, url: str, text: str) -> None:
 
 
 def publish_image(kind: str, run_id: str, png: bytes) -> None:
-    """A figure in the current flow run, carried in the artifact itself, so that it needs no file server."""
-    from prefect.artifacts import create_image_artifact
+    """A figure in the current flow run, carried in the page itself, so that it needs no file server.
 
-    url = "data:image/png;base64," + base64.b64encode(png).decode()
-    show(lambda: create_image_artifact(url, key=key(kind), description=f"{kind} of {run_id}"))
+    As markdown: the UI prints the address of an image artifact beside it, here a hundred thousand letters.
+    """
+    picture = f"![{kind} of {run_id}](data:image/png;base64,{base64.b64encode(png).decode()})"
+    publish_markdown(kind, run_id, picture)
 
 
 def key(kind: str) -> str:

@@ -93,7 +93,7 @@ def calibration_markdown(found: Recalibration, done: str) -> str:
         f"| on {verdict.hours} held-out hours | MAPE |\n|---|---|\n"
         f"| model in force | {verdict.active_heldout_mape_pct:.2f} % |\n"
         f"| candidate | {verdict.heldout_mape_pct:.2f} % |\n\n"
-        f"Learned from run {found.history.run_id} by {report.method}, {len(report.trials)} trials, "
+        f"Learned from run {found.history.run_id} with method {report.method}, {len(report.trials)} trials, "
         f"{report.record['score_mape_pct']:.2f} % where it learned.\n\n{_models(found.candidate)}"
     )
 
@@ -113,12 +113,13 @@ def _models(topology: Topology) -> str:
 
 def trial_table(found: Recalibration, most: int = 50) -> list[dict[str, Any]]:
     """The best trials and every failed one's reason, as rows."""
+    failed = any(trial.reason for trial in found.trials)
     ranked = sorted(found.trials, key=lambda t: (t.score_mape_pct is None, t.score_mape_pct or 0.0))
     return [
         {
             "MAPE %": None if trial.score_mape_pct is None else round(trial.score_mape_pct, 3),
             **{path.rpartition(".")[2]: round(_plain(value), 4) for path, value in trial.parameters.items()},
-            "failed because": trial.reason or "",
+            **({"failed because": trial.reason or ""} if failed else {}),
         }
         for trial in ranked[:most]
     ]

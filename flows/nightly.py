@@ -34,7 +34,7 @@ def nightly(params: NightlyParameters) -> dict[str, Any]:
         days = daily_accuracy(settings.lake, found.history.run_id, settings.datacenter)
         report = write_report(settings.lake, found.history.run_id, settings.datacenter, params.out)
         tidied = maintain_lake(settings.lake)
-    artifacts.publish_table("accuracy", run_id, "Error per day of trace time.", day_rows(days))
+    artifacts.publish_table("accuracy-by-day", run_id, "Error per day of trace time.", day_rows(days))
     artifacts.publish_figures(settings, found.history.run_id, ("power", "accuracy"))
     summary = result(found, done, run_id) | {"skipped": False, "report": str(report.html), "maintenance": tidied}
     artifacts.publish_markdown("nightly", run_id, nightly_markdown(summary, days))

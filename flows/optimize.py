@@ -20,23 +20,35 @@ def optimize(params: OptimizeParameters) -> dict[str, Any]:
         raise InputError("give either a trace or a run id to optimize for.")
     settings = params.settings()
     found = compare_strategies(settings, params.trace, params.run_id)
-    artifacts.publish_table("proposals", found["run_id"], "Strategies, best first.", strategy_rows(found))
+    artifacts.publish_markdown("proposals", found["run_id"], proposals_markdown(found))
     say("Best of %s: %s.", ", ".join(row["strategy"] for row in found["strategies"]), found["strategies"][0]["effect"])
     return found
 
 
-def strategy_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """A contest as rows of a table."""
-    return [
-        {
-            "strategy": row["strategy"],
-            "score": round(row["score"], 4),
-            "energy kWh": round(row["energy_kwh"], 2),
-            "saving %": round(row["saving_pct"], 2),
-            "runtime h": round(row["runtime_h"], 2),
-            "meets SLOs": "yes" if row["meets_slos"] else "no",
-            "changes": ", ".join(f"{path} = {value}" for path, value in row["changes"].items()) or "none",
-            "why": " ".join(row["reasons"]),
-        }
+def proposals_markdown(found: dict[str, Any]) -> str:
+    """A contest for people: the strategies' numbers, best first, then what each would change and why."""
+    rows = [
+        f"| {row['strategy']} | {row['energy_kwh']:,.2f} | {row['saving_pct']:.1f} | {row['runtime_h']:.2f} "
+        f"| {'yes' if row['meets_slos'] else 'no'} | {row['score']:.4f} |"
         for row in found["strategies"]
     ]
+    reasons = [
+        f"- **{row['strategy']}**: {_changes(row['changes'])}. {' '.join(row['reasons'])}"
+        for row in found["strategies"]
+    ]
+    return (
+        f"## Proposals of {found['run_id']}, best first\n\n"
+        "| strategy | energy kWh | saving % | runtime h | meets SLOs | score |\n|---|---|---|---|---|---|\n"
+        + "\n".join(rows) + "\n\n" + "\n".join(reasons)
+        + f"\n\n{_next_step(found)}\n"
+    )  # fmt: skip
+
+
+def _changes(changes: dict[str, Any]) -> str:
+    return ", ".join(f"`{path} = {value}`" for path, value in changes.items()) or "changes nothing"
+
+
+def _next_step(found: dict[str, Any]) -> str:
+    if not found["strategies"][0]["changes"]:
+        return "The topology is best kept as it is."
+    return f"Decide with `opendt approve {found['recommended']}` or in the dashboard."

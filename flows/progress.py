@@ -101,7 +101,9 @@ class Progress:
 
         known = self._artifact
         if known is None:
-            made = show(lambda: create_progress_artifact(progress=share_pct, description=self.description))
+            made = show(
+                lambda: create_progress_artifact(share_pct, key="opendt-progress", description=self.description)
+            )
             self._artifact = made if isinstance(made, UUID) else None
         else:
             show(lambda: update_progress_artifact(known, progress=share_pct))

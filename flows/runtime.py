@@ -120,20 +120,26 @@ def _wait(flow_run_id: UUID) -> FlowRun:
             time.sleep(1.0)
 
 
+# Flows that enter a run in the lake, and what its id begins with unless it is given.
+_OWN_RUN = {"pipeline": "run", "twin": "twin", "calibrate": "calibrate", "nightly": "nightly"}
+
+
 def run_name(kind: str, of: str) -> Callable[[], str]:
-    """A flow run's name: kind, the parameter ``of`` (of a path the last part), and the run id."""
+    """A flow run's name: kind, the parameter ``of`` (of a path the last part), and the id of its run in the lake."""
 
     def name() -> str:
         given = flow_run.parameters.get("params") or {}
-        value = given.get(of) if isinstance(given, dict) else getattr(given, of, "")
-        return " ".join(part for part in (kind, Path(value or "").name, _run_id(given)) if part)
+        subject = Path(_given(given, of)).name
+        run_id = _given(given, "run_id") or (default_run_id(_OWN_RUN[kind]) if kind in _OWN_RUN else "")
+        first = "" if run_id.startswith(f"{kind}-") else kind
+        return " ".join(dict.fromkeys(part for part in (first, subject, run_id) if part))
 
     return name
 
 
-def _run_id(given: Any) -> str:
-    value = given.get("run_id") if isinstance(given, dict) else getattr(given, "run_id", "")
-    return value or default_run_id("run")
+def _given(params: Any, name: str) -> str:
+    value = params.get(name) if isinstance(params, dict) else getattr(params, name, "")
+    return value or ""
 
 
 def default_run_id(kind: str) -> str:

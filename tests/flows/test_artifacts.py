@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
-from flows import artifacts, progress, showing
+from flows import artifacts, progress, runtime, showing
 from flows.progress import Progress
 from opendt.models.telemetry import PowerSeries
 from opendt.twin.totals import RunSummary
@@ -111,3 +111,16 @@ def test_after_a_lost_server_the_next_artifacts_do_not_wait_for_it_again(monkeyp
     assert len(calls) == 1
     showing._lost_at[:] = [time.monotonic() - showing.PAUSE_S - 1]
     assert showing.show(lambda: "shown") == "shown"
+
+
+@pytest.mark.parametrize(("kind", "of", "params", "name"), [
+    ("pipeline", "trace", {"trace": "/data/week"}, "pipeline week run-0197a2b3-c4d5"),
+    ("pipeline", "trace", {"trace": "/data/week", "run_id": "monday"}, "pipeline week monday"),
+    ("nightly", "datacenter", {}, "nightly-0197a2b3-c4d5"),
+    ("optimize", "trace", {"trace": "week"}, "optimize week"),
+    ("report", "run_id", {"run_id": "monday"}, "report monday"),
+])  # fmt: skip
+def test_a_flow_run_is_named_after_what_it_works_on_and_its_run_in_the_lake(monkeypatch, kind, of, params, name):
+    running = SimpleNamespace(parameters={"params": params}, id="0197a2b3-c4d5-7e6f-8a9b-0c1d2e3f4a5b")
+    monkeypatch.setattr(runtime, "flow_run", running)
+    assert runtime.run_name(kind, of)() == name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flows.optimize import optimize, strategy_rows
+from flows.optimize import optimize, proposals_markdown
 from flows.parameters import OptimizeParameters
 from opendt.errors import InputError
 from opendt.lake import Lake
@@ -32,12 +32,16 @@ def test_proposals_for_a_trace_are_stored_beside_no_op(trace, tmp_path):
     assert run == {"kind": "optimize", "state": "completed"}
 
 
-def test_the_table_of_a_contest_says_what_changes_and_why(trace, tmp_path):
+def test_the_page_of_a_contest_says_what_changes_and_why(trace, tmp_path):
     found = optimize.fn(OptimizeParameters(trace=str(trace), lake=str(tmp_path), strategy="rules", budget=3))
-    table = {row["strategy"]: row for row in strategy_rows(found)}
-    assert table["no-op"]["changes"] == "none"
-    assert table["no-op"]["saving %"] == 0
-    assert all(row["why"] for row in table.values())
+    page = proposals_markdown(found)
+    for row in found["strategies"]:
+        assert f"| {row['strategy']} | {row['energy_kwh']:,.2f} |" in page
+        assert all(path in page for path in row["changes"])
+        assert row["reasons"][0] in page
+    assert "**no-op**: changes nothing" in page
+    best_is_a_change = found["strategies"][0]["changes"] != {}
+    assert (f"opendt approve {found['recommended']}" in page) == best_is_a_change
 
 
 @pytest.mark.parametrize("given", [{}, {"trace": "a", "run_id": "b"}])
