@@ -27,7 +27,7 @@ from opendt.models.topology import Topology, parse_topology
 from opendt.models.workload import Fragments, Workload, empty_workload, make_tasks
 
 State = NativeState | ExactState
-COMPILING = "compiling kernels of the native engine, about 15 s, once per installation"
+COMPILING = "compiling kernels of the native engine, about 20 s, once per installation"
 _SMALL_HOST = {"cpu": {"coreCount": 2, "coreSpeed": 1.0}, "memory": {"memorySize": 1}}
 log = logging.getLogger(__name__)
 
