@@ -42,6 +42,8 @@ CLIENTS = 10
 THINK_S = 0.1
 MINUTE_MS = 60_000
 
+# What the machine itself does to an answer that costs nothing: the floor to compare the others with.
+FLOOR = ["/health"] * CLIENTS
 EQUAL = ["/api/power?interval_seconds=60&run_id=bench"] * CLIENTS
 DIFFERENT = [
     f"/api/power?interval_seconds=60&run_id=bench&start_time={iso(T0 + n * MINUTE_MS)}" for n in range(CLIENTS)
@@ -249,6 +251,7 @@ def measure(folder: Path, seconds: float) -> dict[str, Any]:
     make_lake(folder)
     with serving(folder) as (port, server):
         cases: dict[str, Callable[[], dict[str, Any]]] = {
+            "floor": lambda: load(port, server, FLOOR, seconds),
             "equal": lambda: load(port, server, EQUAL, seconds),
             "different": lambda: load(port, server, DIFFERENT, seconds),
             "equal_revalidated": lambda: load(port, server, EQUAL, seconds, know=True),
@@ -256,7 +259,8 @@ def measure(folder: Path, seconds: float) -> dict[str, Any]:
             "different_flat_out": lambda: load(port, server, DIFFERENT, seconds, think_s=0.0),
             "dashboard": lambda: load(port, server, DASHBOARD, seconds),
         }
-        quiet = {"equal": cases["equal"](), "whatif_day": whatif(port), "dashboard": first_paint(port)}
+        floor = load(port, server, FLOOR, seconds)
+        quiet = {"floor": floor, "equal": cases["equal"](), "whatif_day": whatif(port), "dashboard": first_paint(port)}
         with writing(folder):
             busy = {name: case() for name, case in cases.items()}
     return {"while_nothing_is_written": quiet, "while_a_run_is_writing": busy}

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from opendt.api.app import create_app
 from opendt.api.context import LATEST
 from opendt.api.security import resolve_token
+from opendt.api.series import POWER, Span
 from opendt.errors import ConfigError, OpenDTError
 from opendt.settings import Settings
 
@@ -44,11 +45,12 @@ def serve(settings: Settings, *, config: Path | None = None, say: Callable[[str]
 
 
 def _warm_up(app: FastAPI) -> None:
-    """Compress the page, open the lake, prepare a what-if on the last day: the first to ask does not have to wait."""
+    """Compress the page, read the latest run's power, prepare a what-if on its last day: nobody has to wait for it."""
     if pages := getattr(app.state, "pages", None):
         pages.warm_up()
     try:
-        app.state.context.run_key(LATEST)
+        ctx = app.state.context
+        ctx.series.read(POWER, ctx.run_key(LATEST), Span(), ctx.lake.commit())
         app.state.whatif.prepare(LATEST, last_hours=24.0)
     except OpenDTError as error:
         log.info("nothing to prepare yet: %s", error.message)

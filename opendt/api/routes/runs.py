@@ -54,23 +54,29 @@ def list_runs(
 ) -> Response:  # fmt: skip
     """Every run with its totals; those of a running one are what its windows have added up so far."""
     where, params = _filters({"datacenter": datacenter, "state": state})
-    (count,) = ctx.lake.rows(f"SELECT count(*) AS n FROM runs WHERE {where}", params)
+    at = ctx.lake.commit()
+    (count,) = ctx.lake.recent(f"SELECT count(*) AS n FROM runs WHERE {where}", tuple(params), tables=("runs",), at=at)
     sql = f"SELECT * FROM ({RUNS}) WHERE {where} ORDER BY started DESC, run_id DESC LIMIT {limit} OFFSET {offset}"
-    return send_json(request, page(plain_rows(ctx.lake.query(sql, params)), count["n"], limit, offset))
+    rows = plain_rows(ctx.lake.recent_table(sql, tuple(params), at=at))
+    return send_json(request, page(rows, count["n"], limit, offset))
 
 
 @router.get("/runs/{run_id}", response_model=JsonObject, summary="One run with its totals and settings")
 def get_run(request: Request, ctx: Ctx, run_id: RunId, datacenter: DatacenterQuery = None) -> Response:
     """A run's row with totals, resolved settings, hashes and versions: where its numbers come from."""
-    run = ctx.run_key(run_id, datacenter)
-    owner = [run.run_id, run.datacenter]
-    found = plain_rows(ctx.lake.query(f"SELECT * FROM ({RUNS}) WHERE run_id = ? AND datacenter = ?", owner))[0]
+    at = ctx.lake.commit()
+    run = ctx.run_key(run_id, datacenter, at)
+    owner = (run.run_id, run.datacenter)
+    sql = f"SELECT * FROM ({RUNS}) WHERE run_id = ? AND datacenter = ?"
+    found = plain_rows(ctx.lake.recent_table(sql, owner, at=at))[0]
     more = plain_rows(
-        ctx.lake.query(
+        ctx.lake.recent_table(
             "SELECT trace_sha256, config_json::JSON AS config, dropped_json::JSON AS dropped, "
             "stages_json::JSON AS stages, topology_version, window_ms, origin_ms FROM runs "
             "WHERE run_id = ? AND datacenter = ?",
             owner,
+            tables=("runs",),
+            at=at,
         )
     )[0]
     return send_json(request, found | _decoded(more))
