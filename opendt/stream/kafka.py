@@ -145,7 +145,6 @@ def consumer(settings: StreamSettings, group: str) -> Any:
         "fetch.wait.max.ms": 20,
         "fetch.message.max.bytes": 1_048_576,
         "queued.max.messages.kbytes": 32_768,
-        "queued.min.messages": 10_000,  # per partition; small messages take several times their size in memory
         "receive.message.max.bytes": max(100_000_000, settings.max_message_bytes * 2),
         "check.crcs": True,
     }
