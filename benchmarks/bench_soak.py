@@ -3,8 +3,8 @@
 Usage: python benchmarks/bench_soak.py [--trace DIR] [--rounds 10] [--out benchmarks/results/soak.json]
 
 A week is replayed again and again at full speed through a real Kafka (Java 17, Maven) by one process and followed by
-another, `opendt twin`. Noted is the largest resident set of both in each round, at least three. Without --trace the SURF week of
-../shared/traces is taken, or one is generated.
+another, `opendt twin`. Noted is the largest resident set of both in each round, at least three. Without --trace the
+SURF week of ../shared/traces is taken, or one is generated.
 """
 
 from __future__ import annotations
