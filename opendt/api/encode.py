@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from opendt.lake.plain import plain, plain_rows, to_csv
@@ -37,6 +38,15 @@ def csv_bytes(table: pa.Table, *, header: bool = True) -> bytes:
     sink = pa.BufferOutputStream()
     pa_csv.write_csv(table, sink, pa_csv.WriteOptions(include_header=header, quoting_style="needed"))
     return sink.getvalue().to_pybytes()
+
+
+def with_text_times(table: pa.Table) -> pa.Table:
+    """The table with its times, whole seconds in UTC, as ISO 8601 text."""
+    for index, field in enumerate(table.schema):
+        if pa.types.is_timestamp(field.type):
+            text = pc.strftime(table.column(index).cast(pa.timestamp("s")), format="%Y-%m-%dT%H:%M:%SZ")
+            table = table.set_column(index, field.name, text)
+    return table
 
 
 def arrow_bytes(table: pa.Table) -> bytes:

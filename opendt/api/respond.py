@@ -18,7 +18,7 @@ import pyarrow as pa
 from fastapi import Request
 from starlette.responses import Response
 
-from opendt.api.encode import ARROW, CSV, JSON, arrow_bytes, csv_bytes, encode, is_simple, table_rows
+from opendt.api.encode import ARROW, CSV, JSON, arrow_bytes, csv_bytes, encode, is_simple, table_rows, with_text_times
 from opendt.lake.reader import Commit
 
 Format = Literal["json", "csv", "arrow"]
@@ -164,13 +164,13 @@ def make_long_body(
 ) -> Body:
     """A table as a body: JSON rows as ``data`` beside ``metadata``, or CSV, or Arrow.
 
-    Parts whose rows are those of the body before are taken from it.
+    Parts whose rows are those of the body before are taken from it. Times are whole seconds.
     """
     tag, media_type = tag_of(version, wanted), MEDIA_TYPES[wanted]
-    if wanted == "arrow" or not all(is_simple(field.type) for field in table.schema):
+    if wanted == "arrow" or not all(is_simple(f.type) or pa.types.is_timestamp(f.type) for f in table.schema):
         return make_body(table, wanted, version, lambda rows: {"data": rows, "metadata": metadata})
     if wanted == "csv":
-        head, tail = csv_bytes(table.slice(0, 0)), b""
+        head, tail = csv_bytes(with_text_times(table.slice(0, 0))), b""
     else:
         head, tail = b'{"data":[', b'],"metadata":' + encode(metadata) + b"}"
     parts = [_part(table, wanted, start, before) for start in range(0, table.num_rows, PART_ROWS)]
@@ -181,6 +181,7 @@ def _part(table: pa.Table, wanted: Format, start: int, before: Body | None) -> P
     rows = table.slice(start, PART_ROWS)
     if before is not None and before.table is not None and before.table.slice(start, PART_ROWS).equals(rows):
         return before.parts[1 + start // PART_ROWS]
+    rows = with_text_times(rows)
     if wanted == "csv":
         return Part(csv_bytes(rows, header=False))
     return Part((b"," if start else b"") + encode(table_rows(rows))[1:-1])

@@ -83,24 +83,24 @@ class SeriesReader:
         """Close every connection of its own."""
         self._queries.close()
 
-    def read(self, series: Series, run: RunKey, span: Span, at: Commit, *, text_time: bool = True) -> pa.Table:
-        """A series as of a commit or later, with its time as ISO 8601 text, or as timestamps.
+    def read(self, series: Series, run: RunKey, span: Span, at: Commit) -> pa.Table:
+        """A series as of a commit or later, ordered by time.
 
         Raises ``InputError`` when it would have more than ``MAX_POINTS`` points.
         """
         samples = self._samples.of(run, at)
         if samples is None:
             where, params = _where(run, span)
-            return _checked(self._lake.query(_series_sql(series, span, "power_samples", where, text_time), params))
+            return _checked(self._lake.query(_series_sql(series, span, "power_samples", where), params))
         where, params = _within(span)
-        return _checked(self._queries.query(samples, _series_sql(series, span, "samples", where, text_time), params))
+        return _checked(self._queries.query(samples, _series_sql(series, span, "samples", where), params))
 
 
-def _series_sql(series: Series, span: Span, source: str, where: str, text_time: bool) -> str:
+def _series_sql(series: Series, span: Span, source: str, where: str) -> str:
     columns = ", ".join(f"{expression} AS {name}" for name, expression in series.columns)
     names = ", ".join(name for name, _ in series.columns)
     step = span.interval_s * 1_000
-    return f"""SELECT {_time(text_time)} AS {series.time}, {names}
+    return f"""SELECT {_time(False)} AS {series.time}, {names}
         FROM (SELECT timestamp_ms // {step} * {step} AS bucket_ms, {columns}
               FROM {source} WHERE {where} GROUP BY 1)
         WHERE {series.having} ORDER BY bucket_ms LIMIT {MAX_POINTS + 1}"""

@@ -120,3 +120,11 @@ def test_other_columns_are_another_body() -> None:
     first = long_body(rows(10))
     other = rows(10).rename_columns(["time", "watts"])
     assert orjson.loads(long_body(other, before=first).data)["data"][1] == {"time": "t1", "watts": 1.25}
+
+
+@pytest.mark.parametrize("wanted", ["json", "csv"])
+def test_times_are_written_as_iso_8601(wanted: Format) -> None:
+    times = pa.array([0, 1_665_100_800_000_000], pa.timestamp("us", "UTC"))
+    data = long_body(pa.table({"time": times, "value": [1.5, 2.5]}), wanted).data.decode()
+    assert "1970-01-01T00:00:00Z" in data
+    assert "2022-10-07T00:00:00Z" in data

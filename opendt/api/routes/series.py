@@ -103,7 +103,7 @@ def series_response(
     version = ctx.lake.version(run, at)
 
     def make(before: Body | None) -> Body:
-        table = ctx.series.read(series, run, span, at, text_time=wanted != "arrow")
+        table = ctx.series.read(series, run, span, at)
         metadata = _metadata(run, span, table, series.time) | (more or {})
         return make_long_body(table, wanted, (key, version), metadata, before)
 
