@@ -372,7 +372,7 @@ def timeshift(rng: Rng) -> World:
         "memorize": bool(rng.integers(2)),
     }
     if rng.random() < 0.3:
-        policy["taskStopper"] = {"type": "taskstopper"}
+        policy["taskStopper"] = {"forecast": bool(rng.integers(2))}
     return World(topology, tasks, rows, 600, carbon=(times, values.tolist()), policy=policy)
 
 

@@ -32,7 +32,7 @@ class Stopper:
         else:
             self.past = [*self.past, intensity][-self.window :]
             threshold = sum(self.past) / len(self.past)
-        if intensity > threshold:
+        if intensity > threshold and self.service.flow.now > 0:  # nothing runs yet when the first value is told
             self.agenda.add(self.service.flow.now, PAUSE)
 
     def pause(self, hosts: list[Host]) -> None:
