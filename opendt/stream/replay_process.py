@@ -7,11 +7,13 @@ stop: a replay never outlives who asked for it. It answers with lines of JSON: p
 
 from __future__ import annotations
 
+import os
 import queue
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from io import FileIO
@@ -29,6 +31,7 @@ from opendt.stream.process import die_with_parent
 from opendt.stream.replay import Replay, ReplayProgress, ReplayReport
 
 _GRACE_S = 20.0
+_ORPHAN_S = 5.0  # for what is on its way to the broker, once whoever asked is gone
 
 
 class ReplayProcess:
@@ -227,6 +230,8 @@ def _obey(replay: Replay, commands: FileIO) -> None:
     for line in commands:
         actions.get(line.strip(), replay.stop)()
     replay.stop()
+    time.sleep(_ORPHAN_S)
+    os._exit(1)  # the broker does not answer either; what it has not got is sent again by the next with this id
 
 
 def main() -> None:

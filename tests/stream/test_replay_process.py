@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 
 import pytest
 
-from opendt.errors import BrokerUnavailableError, TraceError
+from opendt.errors import BrokerUnavailableError, TraceError, TransientError
 from opendt.settings import WindowSettings
+from opendt.stream.broker import embedded_broker
 from opendt.stream.replay import Replay
 from opendt.stream.replay_process import ReplayProcess
 from opendt.stream.source import open_windows
@@ -79,6 +81,18 @@ def test_without_a_reader_the_embedded_broker_is_not_flooded(make, tmp_path, emb
         pytest.raises(BrokerUnavailableError, match="nobody has read"),
     ):
         replay.wait(20)
+
+
+def test_a_replay_whose_broker_and_reader_are_gone_ends_by_itself(folder, embedded):
+    heard = threading.Event()
+    with embedded_broker() as address:
+        settings = embedded.model_copy(update={"bootstrap_servers": address, "speed": 3600.0})
+        replay = ReplayProcess(folder, settings, "dc", "r1", on_progress=lambda progress: heard.set())
+        replay.start()
+        assert heard.wait(30), "nothing was sent"
+    replay.close()  # as when whoever asked for it is killed: its input ends
+    with pytest.raises(TransientError, match=r"exit code 1\)"):  # not killed after waiting in vain
+        replay.wait(5)
 
 
 class PatientClock:
