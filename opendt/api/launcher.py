@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import threading
@@ -72,7 +71,7 @@ class Launcher:
             if process is None or process.poll() is not None:
                 return False
             self._stopping = True
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # not an interrupt: whoever was started in the background ignores those
         if wait_s:
             try:
                 process.wait(wait_s)

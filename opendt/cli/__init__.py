@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import signal
 
 import typer
 
@@ -39,5 +40,6 @@ for _module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
 
 
 def main() -> None:
-    """Entry point of the ``opendt`` command."""
+    """Entry point of the ``opendt`` command. SIGTERM, a service manager's stop, is heeded like control-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     app()

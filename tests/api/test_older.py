@@ -215,7 +215,29 @@ def test_a_second_run_has_to_wait_and_close_ends_the_first(tmp_path: Path, monke
     launcher.close()
     assert launcher.state == "stopped"
     assert launcher._process is not None
-    assert launcher._process.returncode == -signal.SIGINT or launcher._process.returncode == 1
+    assert launcher._process.returncode == -signal.SIGTERM
+
+
+def test_a_run_can_be_stopped_whose_api_was_started_in_the_background(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell has its background jobs, and all that they start, ignore interrupts."""
+    (tmp_path / "tasks.parquet").touch()
+    launcher = Launcher(make_settings(tmp_path / "lake"))
+    program = "import opendt.cli as c, time; c.app = lambda: (print('up', flush=True), time.sleep(60)); c.main()"
+    monkeypatch.setattr(launcher, "_command", lambda trace, speed: [sys.executable, "-c", program])
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        launcher.start(tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert launcher.log_file is not None
+    deadline = time.monotonic() + 20
+    while "up" not in launcher.log_file.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    launcher.close()
+    assert "KeyboardInterrupt" in launcher.log_file.read_text()  # which is how commands learn of it
 
 
 def test_command_passes_lake_trace_and_speed(tmp_path: Path) -> None:
