@@ -27,6 +27,10 @@ class StatementTimeoutError(StatementError):
     """A statement took longer than it may. Facts: ``timeout_s``."""
 
 
+class StatementMemoryError(StatementError):
+    """A statement needs more memory than it may have."""
+
+
 class StatementCancelledError(StatementError):
     """Whoever asked for a statement no longer waits for it."""
 
@@ -131,7 +135,7 @@ class ReadOnlySession:
         if is_passing(error):
             return LakeBusyError("another writer holds the lake's catalogue. Try again.")
         if isinstance(error, duckdb.OutOfMemoryException):
-            return StatementError(
+            return StatementMemoryError(
                 f"the statement needs more than {self._settings.sql_memory_mb} MB. Ask for less, or filter first."
             )
         return StatementError(str(error).strip())

@@ -6,6 +6,7 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -14,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from opendt.errors import LakeBusyError
-from opendt.lake.people import SqlResult, StatementCancelledError, StatementTimeoutError
+from opendt.lake.people import SqlResult, StatementCancelledError, StatementMemoryError, StatementTimeoutError
 from opendt.lake.sql_worker import read_frame, write_frame
 from opendt.lake.statements import StatementError
 from opendt.settings import LakeSettings
@@ -48,6 +49,7 @@ class SqlProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._turn = threading.Lock()
         self._killed_because = ""
+        self._used = False
 
     def close(self) -> None:
         """End the process."""
@@ -73,24 +75,37 @@ class SqlProcess:
             if self._killed_because:  # after the last statement had ended; the process may not be gone yet
                 self._end()
             self._killed_because = ""
-            process = self._started()
-            late = threading.Timer(timeout_s + GRACE_S, self._kill, args=("late",))
-            late.daemon = True
-            late.start()
-            try:
-                answer = _ask(process, (sql, max_rows, timeout_s))
-            finally:
-                late.cancel()
-                late.join()
-            if answer is None:
-                self._end()
-                raise self._why_dead(timeout_s)
+            began, used = time.monotonic(), self._used
+            answer = self._answer(sql, max_rows, timeout_s)
+            if isinstance(answer[0], StatementMemoryError):
+                self._end()  # what a hungry statement leaves behind would be missing for the next one
+                left_s = timeout_s - (time.monotonic() - began)
+                if used and left_s > 0:
+                    answer = self._answer(sql, max_rows, left_s)
         return _result(answer)
+
+    def _answer(self, sql: str, max_rows: int | None, timeout_s: float) -> tuple[Any, Any]:
+        """(error, None) or (None, result)."""
+        process = self._started()
+        late = threading.Timer(timeout_s + GRACE_S, self._kill, args=("late",))
+        late.daemon = True
+        late.start()
+        try:
+            answer = _ask(process, (sql, max_rows, timeout_s))
+        finally:
+            late.cancel()
+            late.join()
+        if answer is None:
+            self._end()
+            return self._why_dead(timeout_s), None
+        self._used = True
+        return answer
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is not None and self._process.poll() is None:
             return self._process
         self._end()
+        self._used = False
         command = [sys.executable, "-m", "opendt.lake.sql_worker"]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -130,7 +145,7 @@ class SqlProcess:
                 f"the statement took longer than {timeout_s:g} s. Ask for less, or filter by run_id and time.",
                 timeout_s=timeout_s,
             )
-        return StatementError(
+        return StatementMemoryError(
             f"the statement needs more than {self._settings.sql_memory_mb} MB. Ask for less, or filter first."
         )
 

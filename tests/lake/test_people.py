@@ -12,8 +12,13 @@ from pathlib import Path
 import pytest
 
 from opendt.errors import LakeBusyError, LakeError
-from opendt.lake import Lake, people
-from opendt.lake.people import ReadOnlySession, StatementCancelledError, StatementTimeoutError
+from opendt.lake import Lake, people, sql_process
+from opendt.lake.people import (
+    ReadOnlySession,
+    StatementCancelledError,
+    StatementMemoryError,
+    StatementTimeoutError,
+)
 from opendt.lake.sql_process import SqlPool, SqlProcess, run_sql
 from opendt.lake.statements import StatementError
 from opendt.settings import LakeSettings
@@ -125,8 +130,26 @@ def test_hungry_statements_end_at_their_limits(filled: LakeSettings) -> None:
             started = time.monotonic()
             with pytest.raises(StatementError, match=r"longer than|needs more than"):
                 pytest.fail(f"ran: {sql} {process.run(sql, timeout_s=0.2).elapsed_s}")
-            assert time.monotonic() - started < 5.0, sql
+            assert time.monotonic() - started < 20.0, sql  # starting another process included
         assert process.run("SELECT count(*) AS n FROM power").table["n"].to_pylist() == [8]
+
+
+def test_what_a_hungry_statement_leaves_behind_does_not_starve_the_next(
+    filled: LakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask, starved = sql_process._ask, [StatementMemoryError("the statement needs more than 1 MB.")]
+
+    def asked(process, request):
+        statement = isinstance(request, tuple)
+        return (starved.pop(), None) if starved and statement else ask(process, request)
+
+    with SqlProcess(filled) as process:
+        process.run("SELECT 1")
+        first = process._process
+        monkeypatch.setattr(sql_process, "_ask", asked)
+        assert process.run("SELECT 2 AS n").table["n"].to_pylist() == [2]
+        assert process._process is not first
+        assert not starved
 
 
 def test_ordinary_statements_fit_into_little_memory(filled: LakeSettings) -> None:
@@ -141,7 +164,7 @@ def test_statement_that_ignores_its_interrupt_is_killed_with_its_process(filled:
         started = time.monotonic()
         with pytest.raises(StatementTimeoutError, match=r"longer than 0\.1 s"):
             process.run("SELECT list_sort(range(100000000))[1]", timeout_s=0.1)
-        assert time.monotonic() - started < 3.0
+        assert time.monotonic() - started < 10.0
         assert process.run("SELECT 1").table.num_rows == 1
 
 
