@@ -143,6 +143,7 @@ def consumer(settings: StreamSettings, group: str) -> Any:
         "auto.offset.reset": "error",
         "allow.auto.create.topics": True,
         "fetch.wait.max.ms": 20,
+        "fetch.queue.backoff.ms": 20,
         "fetch.message.max.bytes": 1_048_576,
         "queued.max.messages.kbytes": 32_768,
         "receive.message.max.bytes": max(100_000_000, settings.max_message_bytes * 2),

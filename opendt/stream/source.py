@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 _POLL_S = 0.01
 _COMMIT_BYTES = 400_000
 _COMMIT_S = 0.05
-_HELD_BYTES = 32_000_000  # memory of records waiting for their window above which partitions far ahead are paused
+_AHEAD_HEARTBEATS = 2
+_HELD_BYTES = 128_000_000  # memory of records waiting for their window above which partitions far ahead are paused
 
 
 class WindowStream:
@@ -180,15 +181,28 @@ class WindowStream:
         )
 
     def _balance(self) -> None:
-        """Keep memory bounded: while too much waits, read only the partitions that hold the watermark back."""
+        """Keep memory bounded: while too much waits, leave the partitions that are well past the open window.
+
+        Not before they are: what tells of one partition's progress may stand in another (``promises.py``).
+        """
         waiting = self.windower.ledger.waiting_bytes
-        if not self._paused and waiting > _HELD_BYTES:
-            self._paused = set(self.windower.ledger.progress()) - self.windower.watermark.behind()
-            self._paused -= self._catch_up.partitions  # windows wait for them
-            kafka.pause(self._client, self._paused)
-        elif self._paused and (waiting < _HELD_BYTES // 2 or self._paused & self.windower.watermark.behind()):
-            kafka.resume(self._client, self._paused)
-            self._paused = set()
+        if waiting <= _HELD_BYTES and not self._paused:
+            return
+        wanted = self._far_ahead() if waiting > _HELD_BYTES // 2 else set()
+        if waiting <= _HELD_BYTES:
+            wanted &= self._paused  # room enough for those that are read; none joins the others before it is full
+        if wanted != self._paused:
+            kafka.pause(self._client, wanted - self._paused)
+            kafka.resume(self._client, self._paused - wanted)
+            self._paused = wanted
+
+    def _far_ahead(self) -> set[Partition]:
+        until_ms = self.windower.needed_until_ms
+        if until_ms is None:
+            return set()
+        until_ms += round(_AHEAD_HEARTBEATS * self._settings.heartbeat_s * 1000)
+        times = {where: self.windower.watermark.of(where) for where in self.windower.ledger.progress()}
+        return {where for where, time_ms in times.items() if time_ms is not None and time_ms >= until_ms}
 
 
 @contextmanager

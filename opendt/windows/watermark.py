@@ -58,9 +58,3 @@ class Watermark:
             if low is None or time_ms < low:
                 low = time_ms
         return low
-
-    def behind(self) -> set[Partition]:
-        """Partitions that hold the watermark back: those without a time, else those at the minimum."""
-        running = {p: t for p, t in self._times.items() if p not in self._ended}
-        low = self.time_ms
-        return {p for p, t in running.items() if t is None or t == low}

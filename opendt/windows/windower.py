@@ -236,6 +236,12 @@ class Windower:
         size = len(incoming.value)
         self.ledger.hold(incoming.partition, incoming.offset, window_ms, incoming.replay, incoming.before, size)
 
+    @property
+    def needed_until_ms(self) -> int | None:
+        """Event time that records must have come to for the next window to close; None before there is one."""
+        open_ms = self._open_ms if self._open_ms is not None else min(self._buffers, default=None)
+        return None if open_ms is None else open_ms + self._length_ms + self._lateness_ms + self.longest_row_ms
+
     def next_batch(self) -> WindowBatch | None:
         """The next window that is closed, or None while none is (or ``finished``)."""
         open_ms = self._open_ms if self._open_ms is not None else min(self._buffers, default=None)

@@ -12,7 +12,7 @@ import pytest
 
 from opendt.models.workload import Tasks
 from opendt.settings import WindowSettings
-from opendt.stream import kafka
+from opendt.stream import kafka, source
 from opendt.stream.layouts import layout_of
 from opendt.stream.source import open_windows
 from opendt.stream.tail import tail
@@ -232,6 +232,15 @@ def test_nothing_is_late_because_a_broker_got_one_partition_after_the_others(
     assert by_task(batches) == expected(trace)
     assert sum(len(batch.workload.tasks) for batch in batches) == len(trace.workload.tasks)
     assert sum(len(batch.power) for batch in batches) == len(trace.power)
+
+
+@pytest.mark.parametrize("layout", ["columns", *LAYOUTS])
+def test_little_memory_for_what_waits_slows_reading_but_never_stops_it(settings, trace, send, monkeypatch, layout):
+    monkeypatch.setattr(source, "_HELD_BYTES", 20_000)
+    settings = with_layout(settings, layout)
+    sender = send(trace, settings)
+    assert by_task(read(settings)) == expected(trace)
+    sender.join()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
