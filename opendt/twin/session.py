@@ -334,7 +334,7 @@ class TwinSession:
         totals = self.memory.totals
         energy_kwh, carbon_kg = totals.energy_j / J_PER_KWH, totals.carbon_g / G_PER_KG
         bounds = totals.energy_errors.bounds(
-            self._window_energies(), {"energy_kwh": energy_kwh, "carbon_kg": carbon_kg}
+            self._window_energies(), {"energy_kwh": energy_kwh, "carbon_kg": carbon_kg}, whole_run=True
         )
         return RunSummary(
             run_id=self.identity.run_id,

@@ -72,7 +72,9 @@ def test_a_total_is_surer_than_its_parts():
     assert width[1] < width[0] / 3
 
 
-def test_errors_made_before_the_first_calibration_are_forgotten():
+def test_errors_made_before_the_first_calibration_count_for_the_run_only():
     errors = EnergyErrors([0.2, 0.1, 0.3])
-    errors.learn(*window(np.full(SAMPLES, 100.0)), np.full(SAMPLES, 101.0), calibrated=True)
-    assert errors.relative == pytest.approx([0.01])
+    for measured_w in (101.0, 102.0, 101.5):
+        errors.learn(*window(np.full(SAMPLES, 100.0)), np.full(SAMPLES, measured_w), calibrated=True)
+    assert errors.relative == pytest.approx([0.01, 0.02, 0.015])
+    assert errors.band([1.0])[1] < 1.05 < errors.band([1.0], whole_run=True)[1]
