@@ -6,6 +6,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
@@ -41,7 +42,8 @@ def serve(settings: Settings, *, config: Path | None = None, say: Callable[[str]
     options = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=5, lifespan="on"
     )
-    uvicorn.Server(options).run(sockets=[listener])
+    with suppress(KeyboardInterrupt):  # it has stopped in good order, and only then tells that it was asked to
+        uvicorn.Server(options).run(sockets=[listener])
 
 
 def _warm_up(app: FastAPI) -> None:
