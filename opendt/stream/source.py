@@ -47,6 +47,8 @@ class WindowStream:
         self._settings, self._clock, self._replay = settings, clock or SystemClock(), replay_id
         topics.ensure(settings)
         self._client = kafka.consumer(settings, topics.group_id(datacenter, replay_id))
+        # Questions of its own connection: on the reader's, each answer waits for a fetch that waits for records.
+        self._asking = kafka.consumer(settings, topics.group_id(datacenter, replay_id))
         cluster = kafka.cluster_id(self._client, settings)
         data = self._partitions(clock_topics := topics.clock_topics(settings, foreign=replay_id is None))
         watched = (settings.topics.topology, settings.topics.sim_topology)
@@ -82,25 +84,36 @@ class WindowStream:
         return self
 
     def __next__(self) -> WindowBatch:
-        """The next window, as soon as it is closed.
+        """The next window, as soon as it is closed. Raises like ``next_within``."""
+        batch = self.next_within(None)
+        if batch is None:
+            raise StopIteration
+        return batch
+
+    def next_within(self, wait_s: float | None) -> WindowBatch | None:
+        """The next window, as soon as it is closed; None when the stream has ended or none was closed in time.
+
+        Args:
+            wait_s: how long to wait [s]; None until there is one.
 
         Raises:
             StreamGapError: records are missing.
             BrokerUnavailableError: the broker is out of reach, or a replay fell silent.
         """
+        until_s = None if wait_s is None else self._clock.monotonic() + wait_s
         while not self._stop.is_set():
             batch = self.windower.next_batch() if self._topologies_read() else None
             if batch is not None:
                 self._dead_letters.send(batch.dead)
                 return batch
-            if self.windower.finished:
+            if self.windower.finished or (until_s is not None and self._clock.monotonic() >= until_s):
                 break
             self._poll()
-        raise StopIteration
+        return None
 
     def _topologies_read(self) -> bool:
         read = self.windower.ledger.progress()
-        return self._catch_up.complete(self._client, self.windower.watermark, read, self._clock.monotonic())
+        return self._catch_up.complete(self._asking, self.windower.watermark, read, self._clock.monotonic())
 
     def stop(self) -> None:
         """Make the iteration end before the next window. Safe in signal handlers and other threads."""
@@ -111,6 +124,7 @@ class WindowStream:
         if self._client is not None:
             kafka.commit(self._client, self.windower.ledger.progress())
             self._client.close()
+            self._asking.close()
             self._client = None
             self._dead_letters.close()
 
@@ -141,7 +155,7 @@ class WindowStream:
         else:
             self._check_silence(now)
         if self._ordered is not None and not self._reader.promises.made:
-            self._ordered.update(self._client, self.windower.watermark, self.windower.ledger.progress(), now)
+            self._ordered.update(self._asking, self.windower.watermark, self.windower.ledger.progress(), now)
         if self._uncommitted_bytes >= _COMMIT_BYTES or (taken is not None and now - self._committed_at >= _COMMIT_S):
             kafka.commit(self._client, self.windower.ledger.progress())
             self._uncommitted_bytes, self._committed_at = 0, now

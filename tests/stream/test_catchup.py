@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -77,3 +78,19 @@ def test_while_the_broker_is_away_windows_wait(embedded, trace, monkeypatch):
     assert away[0] < 0
     assert sum(len(batch.workload.tasks) for batch in batches) == len(trace.workload.tasks)
     assert [batch.index for batch in batches if batch.topology is not None] == [0]
+
+
+def test_no_window_waits_for_a_fetch_that_waits_for_records(embedded, trace, monkeypatch):
+    client, fetch_s = kafka.ck.Consumer, 3.0
+
+    def patient(options, **more):
+        return client(options | {"fetch.wait.max.ms": round(fetch_s * 1000)}, **more)
+
+    Replay(trace, embedded, "dc", "r1", start_sequences={}).run()
+    monkeypatch.setattr(kafka.ck, "Consumer", patient)
+    with open_windows(embedded, WindowSettings(), "dc", "r1") as stream:
+        began_s = time.monotonic()
+        count = len(list(stream))
+        took_s = time.monotonic() - began_s
+    assert count > 4
+    assert took_s < 2 * fetch_s, "on the reader's connection every second window would wait for one"
