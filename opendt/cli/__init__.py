@@ -6,6 +6,7 @@ line is built, so they import heavy packages (Prefect, DuckDB, Numba) inside the
 
 from __future__ import annotations
 
+import gc
 import importlib
 import pkgutil
 import signal
@@ -42,4 +43,7 @@ for _module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
 def main() -> None:
     """Entry point of the ``opendt`` command. SIGTERM, a service manager's stop, is heeded like control-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    app()
+    try:
+        app()
+    finally:
+        gc.freeze()  # the interpreter's last collection would look at every object of a run for half a second
