@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import base64
 import re
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib import import_module
 from typing import Any
 
 from prefect.context import FlowRunContext
 
 from flows.showing import show
+from opendt.reports.drawing import Drawing
 from opendt.settings import Settings
 from opendt.traces import Trace
 from opendt.twin.totals import RunSummary, WindowSummary
 from tasks.report import draw_figures
+
+FIGURES = ("power",)  # of a run that has just ended
 
 
 def window_count(trace: Trace, length_s: int) -> int:
@@ -34,29 +36,37 @@ def window_count(trace: Trace, length_s: int) -> int:
     return int(max(v.max() for v in times) // length_ms - min(v.min() for v in times) // length_ms) + 1
 
 
-def warm_up() -> None:
-    """Import what figures need while the flow still waits for its first records, instead of at its end."""
-    if FlowRunContext.get() is not None:
-        threading.Thread(target=import_module, args=("opendt.reports.figures",), daemon=True).start()
+@contextmanager
+def drawing() -> Iterator[Drawing]:
+    """Where a run's figures are drawn: beside it in a flow run, nowhere outside one."""
+    with Drawing() as found:
+        if FlowRunContext.get() is not None:
+            found.start()
+        yield found
 
 
-def publish_run(summary: RunSummary, windows: Sequence[WindowSummary], settings: Settings) -> None:
+def publish_run(
+    summary: RunSummary, windows: Sequence[WindowSummary], settings: Settings, drawing: Drawing | None = None
+) -> None:
     """The summary, the table of windows and the power figure of a run."""
     page = run_markdown(summary, f"http://{settings.api.host}:{settings.api.port}/")
     publish_markdown("summary", summary.run_id, page)
-    publish_figures(settings, summary.run_id)
     publish_table(
         "windows",
         summary.run_id,
         "What each window brought: tasks, energy, error of the calibrated model and of persistence.",
         [window_row(w) for w in windows],
     )
+    publish_figures(settings, summary.run_id, drawing=drawing)
 
 
-def publish_figures(settings: Settings, run_id: str, names: Sequence[str] = ("power",)) -> None:
+def publish_figures(
+    settings: Settings, run_id: str, names: Sequence[str] = FIGURES, *, drawing: Drawing | None = None
+) -> None:
     """Figures of a run; drawing one takes a second, so only where somebody can look at it."""
     if FlowRunContext.get() is not None:
-        for name, png in draw_figures(settings.lake, run_id, settings.datacenter, names).items():
+        found = draw_figures(drawing or Drawing(), settings.lake, run_id, settings.datacenter, names)
+        for name, png in found.items():
             publish_image(name, run_id, png)
 
 

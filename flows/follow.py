@@ -13,6 +13,7 @@ from prefect.events import emit_event
 from flows.events import DRIFT_EVENT
 from flows.progress import Progress
 from flows.runtime import say
+from flows.together import span, together
 from opendt.errors import OpenDTError, TransientError
 from opendt.models.messages import StreamPosition
 from opendt.settings import PrefectSettings
@@ -21,7 +22,7 @@ from opendt.twin.totals import WindowSummary
 from opendt.units import iso
 from opendt.windows.batch import WindowBatch
 from tasks.policy import delays_s, tuned
-from tasks.simulate import simulate_window
+from tasks.simulate import simulate_windows
 
 WATCH_EVERY_S = 0.2
 
@@ -31,7 +32,7 @@ class Stream(Protocol):
 
     def __enter__(self) -> Stream: ...
     def __exit__(self, *_: Any) -> None: ...
-    def __iter__(self) -> Iterator[WindowBatch]: ...
+    def next_within(self, wait_s: float | None) -> WindowBatch | None: ...
     def stop(self) -> None: ...
 
 
@@ -60,32 +61,36 @@ def follow(
         halt: set by another thread, makes this one return after the window in hand.
     """
     halt = halt or threading.Event()
-    done: list[WindowSummary] = []
+    done: dict[int, WindowSummary] = {}
+    count = 0
     delays = delays_s(settings.retries, settings.retry_delay_s)
-    simulate = tuned(simulate_window, settings)
+    simulate = tuned(simulate_windows, settings)
     drifts = len(session.drifts)
     failures = 0
     while not halt.is_set():
-        before = len(done)
+        before = count
         try:
             with source(session.position, session.next_index) as stream, _watching(stream, sender, halt):
-                for batch in stream:
-                    summary = simulate(session, batch, session.identity.run_id, batch.index)
-                    done.append(summary)
-                    progress.update(batch.index + 1, describe(summary))
-                    drifts = _announce(session, drifts)
-                    if max_windows and len(done) >= max_windows:
-                        break
+                for group in together(stream, max_windows - count if max_windows else None):
+                    taken: list[WindowSummary] = []
+                    try:
+                        simulate(session, group, taken, session.identity.run_id, span(group))
+                    finally:
+                        count += len(taken)
+                        for summary in taken:
+                            done[summary.index] = summary
+                            progress.update(summary.index + 1, describe(summary))
+                        drifts = _announce(session, drifts)
             if sender is not None:
                 sender.poll()
-            return done
+            break
         except TransientError as error:
-            failures = 1 if len(done) > before else failures + 1
+            failures = 1 if count > before else failures + 1
             if failures > len(delays):
                 raise
             say("Reading on from window %d in %.0f s: %s", session.next_index, delays[failures - 1], error.message)
             halt.wait(delays[failures - 1])
-    return done
+    return list(done.values())
 
 
 @contextmanager

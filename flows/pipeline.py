@@ -37,33 +37,40 @@ def pipeline(params: PipelineParameters) -> RunSummary:
     """Replay a trace through Kafka, simulate it window by window, calibrate, propose; results in the lake."""
     settings = params.settings()
     run_id = params.run_id or default_run_id("run")
-    with ExitStack() as stack:
-        stack.enter_context(heartbeats())
-        artifacts.warm_up()
-        stream = stack.enter_context(broker(settings.stream))
-        embedded = not settings.stream.bootstrap_servers
-        replay_id = f"replay-{run_id}"
-        send = partial(_sender, params, stream, settings.datacenter, replay_id)
-        # A new run's replay starts at once and reads the trace beside us; a known run's has to hear where to go on.
-        replay = None if params.run_id else stack.enter_context(send({} if embedded else None))
-        trace = read_trace(params.trace, params.topology)
-        say("Run %s: %s tasks and %s fragments of %s.", run_id, trace.report.tasks, trace.report.fragments, trace.name)
-        for sentence in trace.report.sentences():
-            say("%s.", sentence)
-        session = stack.enter_context(open_session(settings, run_id, trace=trace))
-        if session.next_index:
-            say("Resuming at window %d.", session.next_index)
-        replay = replay or stack.enter_context(send(_start(session, replay_id) if embedded else None))
-        progress = Progress(artifacts.window_count(trace, settings.windows.length_s), f"Windows of {run_id}")
-        source = partial(open_windows, stream, settings.windows, settings.datacenter, replay_id)
-        windows = follow(session, source, progress, settings.prefect, sender=replay)
-        record_replay(settings.lake, replay.wait(60.0).as_dict(), trace.name, run_id)
-        proposals = propose(session, trace, run_id)
-        summary = finish_run(session, proposals, run_id)
-        for note in settle(session, proposals, run_id):
-            say("%s.", note)
-    progress.done()
-    artifacts.publish_run(summary, windows, settings)
+    with heartbeats(), artifacts.drawing() as drawing:
+        with ExitStack() as stack:
+            stream = stack.enter_context(broker(settings.stream))
+            embedded = not settings.stream.bootstrap_servers
+            replay_id = f"replay-{run_id}"
+            send = partial(_sender, params, stream, settings.datacenter, replay_id)
+            # A new run's replay starts at once and reads the trace beside us; a known run's has to hear where to go on.
+            replay = None if params.run_id else stack.enter_context(send({} if embedded else None))
+            trace = read_trace(params.trace, params.topology)
+            say(
+                "Run %s: %s tasks and %s fragments of %s.",
+                run_id,
+                trace.report.tasks,
+                trace.report.fragments,
+                trace.name,
+            )
+            for sentence in trace.report.sentences():
+                say("%s.", sentence)
+            session = stack.enter_context(open_session(settings, run_id, trace=trace))
+            if session.next_index:
+                say("Resuming at window %d.", session.next_index)
+            replay = replay or stack.enter_context(send(_start(session, replay_id) if embedded else None))
+            progress = Progress(artifacts.window_count(trace, settings.windows.length_s), f"Windows of {run_id}")
+            source = partial(open_windows, stream, settings.windows, settings.datacenter, replay_id)
+            windows = follow(session, source, progress, settings.prefect, sender=replay)
+            session.flush()
+            drawing.order(settings.lake, run_id, settings.datacenter, artifacts.FIGURES)
+            record_replay(session.lake, replay.wait(60.0).as_dict(), trace.name, run_id)
+            proposals = propose(session, trace, run_id)
+            summary = finish_run(session, proposals, run_id)
+            for note in settle(session, proposals, run_id):
+                say("%s.", note)
+        progress.done()
+        artifacts.publish_run(summary, windows, settings, drawing)
     say("Run %s completed: %d windows, %.1f kWh, %.1f s.", run_id, summary.windows, summary.energy_kwh, summary.wall_s)
     return summary
 

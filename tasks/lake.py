@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 from opendt.lake import Lake
@@ -19,15 +20,15 @@ def finish_run(session: TwinSession, proposals: list[dict[str, Any]], run_id: st
 
 
 @step(run_name="{trace} replayed")
-def record_replay(settings: LakeSettings, report: dict[str, Any], trace: str, run_id: str | None) -> None:
-    """Enter a replay in the lake."""
+def record_replay(lake: Lake | LakeSettings, report: dict[str, Any], trace: str, run_id: str | None) -> None:
+    """Enter a replay in the lake, given open or by its settings."""
     columns = (
         "replay_id", "datacenter", "layout", "speed", "messages", "payload_bytes", "max_lag_s", "state", "started_ms",
         "ended_ms",
     )  # fmt: skip
     row = {name: report[name] for name in columns} | {"trace": trace, "run_id": run_id}
-    with Lake.open(settings) as lake:
-        lake.upsert("replays", [row])
+    with nullcontext(lake) if isinstance(lake, Lake) else Lake.open(lake) as opened:
+        opened.upsert("replays", [row])
 
 
 @step(name="maintain lake", timeout_s=LONG_TIMEOUT_S)

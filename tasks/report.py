@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from opendt.lake import Lake
+from opendt.reports.drawing import Drawing
 from opendt.settings import LakeSettings
 from tasks.policy import step
 
@@ -29,11 +30,8 @@ def write_report(settings: LakeSettings, run_id: str, datacenter: str | None, ou
 
 
 @step(run_name="{run_id} figures")
-def draw_figures(settings: LakeSettings, run_id: str, datacenter: str | None, names: Sequence[str]) -> dict[str, bytes]:
+def draw_figures(
+    drawing: Drawing, settings: LakeSettings, run_id: str, datacenter: str | None, names: Sequence[str]
+) -> dict[str, bytes]:
     """Figures of a run as PNG by name, e.g. ``power``, ``accuracy``, ``carbon``, ``calibration``."""
-    from opendt.reports import data
-    from opendt.reports.figures import FIGURES, render
-
-    with Lake.open(settings, read_only=True) as lake:
-        run = data.find_run(lake, run_id, datacenter)
-        return {name: render(FIGURES[name], lake, run, "png")["png"] for name in names}
+    return drawing.take(settings, run_id, datacenter, names)

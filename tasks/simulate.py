@@ -1,6 +1,8 @@
-"""One window: simulated, priced, calibrated and committed in one transaction."""
+"""Windows: simulated, priced, calibrated and committed, each in one transaction."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from opendt.twin.session import TwinSession
 from opendt.twin.totals import WindowSummary
@@ -8,7 +10,10 @@ from opendt.windows.batch import WindowBatch
 from tasks.policy import WINDOW_TIMEOUT_S, step
 
 
-@step(run_name="{run_id} window {window}", timeout_s=WINDOW_TIMEOUT_S)
-def simulate_window(session: TwinSession, batch: WindowBatch, run_id: str, window: int) -> WindowSummary:
-    """Process the batch. Either all of it is in the lake afterwards or nothing, so a retry is safe."""
-    return session.process(batch)
+@step(run_name="{run_id} {windows}", timeout_s=WINDOW_TIMEOUT_S)
+def simulate_windows(
+    session: TwinSession, group: Sequence[WindowBatch], done: list[WindowSummary], run_id: str, windows: str
+) -> None:
+    """Process one window after the other. Each is in the lake whole or not at all; a retry goes on after ``done``."""
+    for batch in group[len(done) :]:
+        done.append(session.process(batch))  # noqa: PERF401  (what is done has to be there when the next one fails)

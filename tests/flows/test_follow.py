@@ -9,7 +9,7 @@ from flows import follow as module
 from flows.follow import describe, follow
 from flows.progress import Progress, listening
 from opendt.calibration.drift import DriftEvent
-from opendt.errors import BrokerUnavailableError, EngineError, StreamGapError
+from opendt.errors import BrokerUnavailableError, EngineError, SessionRewoundError, StreamGapError
 from opendt.settings import PrefectSettings
 from opendt.twin.totals import WindowSummary
 
@@ -49,7 +49,7 @@ class Stream:
     """Gives what a script says; an exception in it is raised."""
 
     def __init__(self, script) -> None:
-        self.script, self.closed, self._stopped = script, False, threading.Event()
+        self.script, self.closed, self._stopped = list(script), False, threading.Event()
 
     def __enter__(self):
         return self
@@ -60,14 +60,16 @@ class Stream:
     def stop(self) -> None:
         self._stopped.set()
 
-    def __iter__(self):
-        for item in self.script:
-            if item == "silence":
-                assert self._stopped.wait(20), "nobody stopped a stream without a sender"
-                return
-            if isinstance(item, Exception):
-                raise item
-            yield SimpleNamespace(index=item)
+    def next_within(self, wait_s):
+        if not self.script:
+            return None
+        if self.script[0] == "silence":
+            assert self._stopped.wait(20 if wait_s is None else wait_s) or wait_s, "nobody stopped a silent stream"
+            return None
+        item = self.script.pop(0)
+        if isinstance(item, Exception):
+            raise item
+        return SimpleNamespace(index=item)
 
 
 class Streams:
@@ -165,3 +167,38 @@ def test_a_halt_cuts_the_wait_before_the_next_attempt_short():
     threading.Timer(0.05, halt.set).start()
     streams = Streams([0, BrokerUnavailableError("gone")])
     assert len(follow(Session(), streams, progress(), patient, halt=halt)) == 1
+
+
+def test_windows_of_a_group_before_a_failed_one_count_and_are_not_repeated(monkeypatch):
+    monkeypatch.setattr(module, "together", lambda stream, limit: iter([[stream.next_within(None) for _ in range(3)]]))
+
+    class Fragile(Session):
+        broken = True
+
+        def process(self, batch):
+            if batch.index == 1 and self.broken:
+                self.broken = False
+                raise SessionRewoundError("the lake was busy")
+            return super().process(batch)
+
+    session, streams, heard = Fragile(), Streams([0, 1, 2], [1, 2, 3]), []
+    with listening(heard.append):
+        found = follow(session, streams, progress(), SETTINGS)
+    assert [w.index for w in found] == session.seen == [0, 1, 2, 3]
+    assert (streams.opened, [step.done for step in heard]) == ([0, 1], [1, 2, 3, 4])
+
+
+def test_a_window_that_is_retried_in_place_is_not_given_twice(monkeypatch):
+    monkeypatch.setattr(module, "together", lambda stream, limit: iter([[stream.next_within(None) for _ in range(2)]]))
+
+    class Fragile(Session):
+        failures = 1
+
+        def process(self, batch):
+            if batch.index == 1 and self.failures:
+                self.failures -= 1
+                raise BrokerUnavailableError("gone for a moment")
+            return super().process(batch)
+
+    session = Fragile()
+    assert [w.index for w in follow(session, Streams([0, 1]), progress(), SETTINGS)] == session.seen == [0, 1]
