@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import socket
 import statistics
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from bench_lake import T0, window, write_slowly
+from record import load_average, publish, surroundings
 
 from opendt.lake import Lake
 from opendt.settings import LakeSettings
@@ -280,19 +280,13 @@ def main() -> None:
     if given.clients:
         clients(**json.loads(given.clients))
         return
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     about = {
-        "benchmark": "api", "commit": commit, "cores": os.cpu_count(), "machine": platform.machine(),
-        "python": platform.python_version(), "load_at_start": round(os.getloadavg()[0], 1),
+        "benchmark": "api", **surroundings(),
         "clients": CLIENTS, "windows": WEEK, "windows_written_per_s": 2, "seconds": given.seconds,
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
-        results = {**about, **measure(Path(name), given.seconds), "load_at_end": round(os.getloadavg()[0], 1)}
-    text = json.dumps(results, indent=2)
-    print(text)
-    if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(text + "\n")
+        results = {**about, **measure(Path(name), given.seconds), "load_at_end": load_average()}
+    publish(results, given.out)
 
 
 if __name__ == "__main__":

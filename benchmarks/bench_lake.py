@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from record import load_average, surroundings
 
 from opendt.lake import Checkpoint, Lake, WindowCommit, WindowWriter
 from opendt.lake.reader import LakeReader, RunKey
@@ -129,10 +127,8 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=168)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     results: dict[str, Any] = {
-        "benchmark": "lake", "commit": commit, "cores": os.cpu_count(), "machine": platform.machine(),
-        "python": platform.python_version(), "load_at_start": round(os.getloadavg()[0], 1), "windows": given.windows,
+        "benchmark": "lake", **surroundings(), "windows": given.windows,
         "commits": {str(batch): commits(25, batch) for batch in (1, 4, 8, 24)},
         "background": background(given.windows),
     }  # fmt: skip
@@ -145,7 +141,7 @@ def main() -> None:
             results["reading"] = reading(folder)
             results["maintain"] = lake.maintain().as_dict()
         results["reading_after_maintain"] = reading(folder)
-    results["load_at_end"] = round(os.getloadavg()[0], 1)
+    results["load_at_end"] = load_average()
     text = json.dumps(results, indent=2)
     print(text)
     if given.out:

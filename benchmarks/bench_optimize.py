@@ -11,14 +11,12 @@ hour more than it takes. The result is one JSON object with machine and commit, 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import orjson
+from record import surroundings
 
 from opendt.optimize.contest import hold_contest
 from opendt.optimize.sources import Period, from_trace
@@ -40,7 +38,7 @@ def main() -> None:
     parser.add_argument("--many", type=int, default=500, help="simulations of the throughput measurement")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     arguments = parser.parse_args()
-    found = machine() | measure(arguments.trace, arguments.energy_share, arguments.budget, arguments.many)
+    found = surroundings() | measure(arguments.trace, arguments.energy_share, arguments.budget, arguments.many)
     text = orjson.dumps(found, option=orjson.OPT_INDENT_2).decode()
     print(text)
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -108,17 +106,6 @@ def timed(work: Any) -> tuple[Any, float]:
     """(result, seconds)."""
     started = time.perf_counter()
     return work(), time.perf_counter() - started
-
-
-def machine() -> dict[str, Any]:
-    """Where and on what code this was measured."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "load_1min": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "commit": commit.stdout.strip(),
-    }
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -21,6 +19,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from record import publish, surroundings
 
 HOUR_MS = 3_600_000
 
@@ -144,18 +144,12 @@ def main() -> None:
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         stages[name] = json.loads(done.stdout.splitlines()[-1])
         print(f"{name}: {stages[name]}", file=sys.stderr)
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    about = surroundings()
     results = {
-        "benchmark": "pipeline", "trace": Path(given.trace).name, "commit": commit, "cores": os.cpu_count(),
-        "machine": platform.machine(), "python": platform.python_version(),
-        "load_at_start": round(os.getloadavg()[0], 1),
+        "benchmark": "pipeline", "trace": Path(given.trace).name, **about,
         "stages": stages, "total": measure_total(given.trace, given.repeat),
     }  # fmt: skip
-    text = json.dumps(results, indent=2)
-    print(text)
-    if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(text + "\n")
+    publish(results, given.out)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import socket
 import statistics
@@ -24,6 +23,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from record import publish, surroundings
 
 
 def free_port() -> int:
@@ -89,16 +90,11 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    load = os.getloadavg()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     result = {
-        "benchmark": "prefect", "commit": commit, "trace": Path(given.trace).name, "machine": platform.platform(),
-        "cpus": os.cpu_count(), "load_before": load[0], **measure(given.trace, given.repeat),
+        "benchmark": "prefect", "trace": Path(given.trace).name, **surroundings(),
+        **measure(given.trace, given.repeat),
     }  # fmt: skip
-    text = json.dumps(result, indent=2)
-    print(text)
-    if given.out:
-        given.out.write_text(text + "\n")
+    publish(result, given.out)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
@@ -23,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from record import publish, surroundings
 
 SIZES = ((0.25, 20), (1.0, 20), (3.0, 20), (1.0, 100), (2.0, 277))  # days, hosts
 SIDE_BY_SIDE = (1, 2, 4)
@@ -159,15 +158,10 @@ def main() -> None:
     if given.worker:
         worker(*given.worker)
         return
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     result = {
-        "benchmark": "scaling", "commit": commit, "machine": platform.machine(), "cores": os.cpu_count(),
-        "python": platform.python_version(), "load_at_start": round(os.getloadavg()[0], 1), **measure(given.repeat),
+        "benchmark": "scaling", **surroundings(), **measure(given.repeat),
     }  # fmt: skip
-    text = json.dumps(result, indent=2)
-    print(text)
-    if given.out:
-        given.out.write_text(text + "\n")
+    publish(result, given.out)
 
 
 if __name__ == "__main__":

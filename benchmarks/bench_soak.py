@@ -10,9 +10,7 @@ SURF week of ../shared/traces is taken, or one is generated.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -21,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from record import publish, surroundings
 
 from opendt.errors import OpenDTError
 from opendt.lake import Lake
@@ -166,6 +165,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.rounds < 3:
         parser.error("--rounds must be at least 3")
+    about = surroundings()
     with tempfile.TemporaryDirectory(prefix="opendt-soak-") as name, local_kafka(ROOT / ".cache/kafka") as server:
         folder = Path(name)
         trace = arguments.trace or SHARED / "traces" / "surf"
@@ -173,16 +173,7 @@ def main() -> None:
             trace = folder / "week"
             make_trace(trace, SyntheticOptions())
         found = soak(trace, arguments.rounds, folder, server.address)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=False
-    )
-    found |= {
-        "trace": trace.name, "machine": platform.machine(), "cpus": os.cpu_count(),
-        "python": platform.python_version(), "load": os.getloadavg()[0], "commit": commit.stdout.strip(),
-    }  # fmt: skip
-    print(json.dumps(found, indent=2))
-    if arguments.out:
-        arguments.out.write_text(json.dumps(found, indent=2) + "\n")
+    publish({**found, "trace": trace.name, **about}, arguments.out)
     sys.exit(0 if found["producer"]["flat"] and found["twin"]["flat"] else 1)
 
 

@@ -13,10 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import resource
-import statistics
 import subprocess
 import sys
 import time
@@ -26,6 +23,8 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from record import surroundings
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -155,8 +154,9 @@ def main() -> None:
     if arguments.one:
         print(json.dumps(measure(arguments.trace, arguments.broker, arguments.one, arguments.speed)))
         return
-    results = []
+    about, results = surroundings(), []
     with address_of(arguments.broker) as address:
+        first = probe(address)  # while broker and connections warm up
         latency = probe(address)
         print("single record, ms:", "  ".join(f"{name} {value:.1f}" for name, value in latency.items()))
         for layout in arguments.layouts.split(","):
@@ -172,16 +172,11 @@ def main() -> None:
                 f"consumer {best['consumer_peak_mb']:.0f} MB  producer {best['producer_peak_mb'] or 0:.0f} MB"
             )
     if arguments.out:
-        machine = {"machine": platform.machine(), "cpus": os.cpu_count(), "python": platform.python_version()}
-        commit = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=False
-        )
         record = {
             "trace": Path(arguments.trace).name,
             "broker": arguments.broker,
-            "commit": commit.stdout.strip(),
-            **machine,
-            "load": statistics.fmean(os.getloadavg()),
+            **about,
+            "first_latency_ms": first,
             "latency_ms": latency,
             "results": results,
         }
