@@ -46,14 +46,15 @@ def pipeline(params: PipelineParameters) -> RunSummary:
             # A new run's replay starts at once and reads the trace beside us; a known run's has to hear where to go on.
             replay = None if params.run_id else stack.enter_context(send({} if embedded else None))
             trace = read_trace(params.trace, params.topology)
+            found = trace.report
             say(
                 "Run %s: %s tasks and %s fragments of %s.",
                 run_id,
-                trace.report.tasks,
-                trace.report.fragments,
+                f"{found.tasks:,}",
+                f"{found.fragments:,}",
                 trace.name,
             )
-            for sentence in trace.report.sentences():
+            for sentence in found.sentences():
                 say("%s.", sentence)
             session = stack.enter_context(open_session(settings, run_id, trace=trace))
             if session.next_index:
