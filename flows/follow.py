@@ -47,7 +47,7 @@ Source = Callable[[StreamPosition | None, int], Stream]
 
 def follow(
     session: TwinSession, source: Source, progress: Progress, settings: PrefectSettings, *, max_windows: int = 0,
-    sender: Sender | None = None, halt: threading.Event | None = None,
+    sender: Sender | None = None, halt: threading.Event | None = None, label: str = "",
 ) -> list[WindowSummary]:  # fmt: skip
     """Process windows until the stream ends, reading on from the last committed one after a transient error.
 
@@ -58,7 +58,8 @@ def follow(
         settings: retries and their first delay.
         max_windows: stop after so many; 0 for no limit.
         sender: its failure ends the wait for records that will never come.
-        halt: set by another thread, makes this one return after the window in hand.
+        halt: set by another thread, makes this one return after the windows in hand.
+        label: what names of task runs begin with, the run id by default.
     """
     halt = halt or threading.Event()
     done: dict[int, WindowSummary] = {}
@@ -74,7 +75,7 @@ def follow(
                 for group in together(stream, max_windows - count if max_windows else None):
                     taken: list[WindowSummary] = []
                     try:
-                        simulate(session, group, taken, session.identity.run_id, span(group))
+                        simulate(session, group, taken, label or session.identity.run_id, span(group))
                     finally:
                         count += len(taken)
                         for summary in taken:

@@ -137,14 +137,14 @@ class Worker:
             self._broken = error
 
     def _follow(self, name: str, follower: _Follower) -> None:
-        settings = self._settings.model_copy(update={"datacenter": name})
+        settings, label = self._settings.model_copy(update={"datacenter": name}), f"{self._run_id} {name}"
         source = partial(open_windows, settings.stream, settings.windows, name, None)
         with open_session(settings, self._run_id, topology=self._topologies[name], kind="twin") as session:
             say("%s: following from window %d on.", name, session.next_index)
-            follow(session, source, Progress(0, name), settings.prefect, halt=follower.halt)
+            follow(session, source, Progress(0, name), settings.prefect, halt=follower.halt, label=label)
             if _ended(session):
-                self._completed[name] = finish_run(session, [], self._run_id)
-                for note in settle(session, [], self._run_id):
+                self._completed[name] = finish_run(session, [], label)
+                for note in settle(session, [], label):
                     say("%s.", note)
                 say("%s: completed, %d windows.", name, session.next_index)
             elif follower.cancelled:

@@ -38,6 +38,8 @@ def fan_out(call: Callable[..., R], batches: Sequence[Sequence[Any]], settings: 
     assert isinstance(call, Step), "only steps can be fanned out"
     if FlowRunContext.get() is None:
         return _plainly(call, batches, settings)
+    if settings.fan_out == "threads":
+        call = call.untimed()
     names = list(signature(call.fn).parameters)
     with untagged(), task_runner(settings) as runner:
         futures = [

@@ -9,8 +9,10 @@ retry rule, so that flows run by themselves without a server.
 
 from __future__ import annotations
 
+import copy
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -99,13 +101,25 @@ def untagged() -> Iterator[None]:
 class Step(Task[P, R]):
     """A task that is also itself: outside a flow run it is its function, retried by the same rule."""
 
+    _untimed: Step[P, R] | None = None
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if FlowRunContext.get() is not None:
+            shown = self if threading.current_thread() is threading.main_thread() else self.untimed()
             with untagged():
-                return super().__call__(*map(_hidden, args), **{name: _hidden(value) for name, value in kwargs.items()})
+                return Task.__call__(
+                    shown, *map(_hidden, args), **{name: _hidden(value) for name, value in kwargs.items()}
+                )
         first = self.retry_delay_seconds
         delays = list(first) if isinstance(first, list) else [float(first or 0.0)] * self.retries
         return retrying(lambda: self.fn(*args, **kwargs), delays, what=self.name)
+
+    def untimed(self) -> Step[P, R]:
+        """The same step for a thread, where Prefect cannot interrupt and warns of that at every run."""
+        if self._untimed is None:
+            self._untimed = copy.copy(self)
+            self._untimed.timeout_seconds = None
+        return self._untimed
 
 
 @overload

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections import Counter
+from contextvars import copy_context
 
 import pytest
 from prefect import flow, tags
@@ -18,6 +20,8 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.runtime import flow_run
 
 from opendt.errors import EngineError, LakeBusyError
+from opendt.settings import PrefectSettings
+from tasks.fanout import fan_out
 from tasks.policy import step
 
 ATTEMPTS: Counter[str] = Counter()
@@ -104,6 +108,25 @@ def test_steps_ask_for_no_concurrency_slots_whatever_tags_their_run_has(prefect_
     (task_run,) = _task_runs(client, run_id, 1)
     assert client.read_flow_run(uuid.UUID(run_id)).tags == ["opendt"]
     assert task_run.tags == []  # each would be a request to the server before a window may start
+
+
+@flow
+def threaded_story() -> str:
+    """Steps on a thread of ours and on Prefect's."""
+    thread = threading.Thread(target=copy_context().run, args=(unlucky, "steady-run", 4))
+    thread.start()
+    thread.join()
+    fan_out(unlucky, [("steady-run", 5)], PrefectSettings(fan_out="threads", fan_out_workers=1))
+    return flow_run.id
+
+
+def test_steps_on_threads_do_not_warn_of_timeouts_that_cannot_interrupt_them(prefect_api, client, caplog):
+    ATTEMPTS["steady-run"] = 3
+    with caplog.at_level("WARNING", logger="prefect"):
+        run_id = threaded_story()
+    assert {run.name for run in _task_runs(client, run_id, 2)} == {"steady-run window 4", "steady-run window 5"}
+    assert [record.getMessage() for record in caplog.records if "Timeout" in record.getMessage()] == []
+    assert unlucky.timeout_seconds is not None
 
 
 def test_a_terminal_error_is_not_retried_and_its_sentence_is_the_state(prefect_api, client):

@@ -44,7 +44,8 @@ class World:
             self.states[name] = "failed"
             raise
 
-    def follow(self, session, source, progress, settings, *, halt):
+    def follow(self, session, source, progress, settings, *, halt, label):
+        assert label == f"fleet {session.name}", "which datacenter a task run is of"
         stream = self.streams[session.name]
         if isinstance(stream, Exception):
             raise stream
