@@ -91,7 +91,6 @@ class FilterPolicy(Strict):
 class TaskStopper(Strict):
     """Pauses running tasks in high-carbon periods."""
 
-    type: Literal["taskstopper"] = "taskstopper"
     windowSize: int = 168
     forecast: bool = True
     forecastThreshold: float = 0.6

@@ -89,6 +89,7 @@ def test_paths_start_at_the_experiment_files_folder(write, tmp_path):
         ({"exportModels": [{"filesToExport": ["hosts"]}]}, "filesToExport"),
         ({"allocationPolicies": [{"type": "prefab", "policyName": "mem"}]}, "policyName"),
         ({"allocationPolicies": [{"type": "filter", "filters": [{"type": "Ram", "ratio": 2}]}]}, "ratio"),
+        ({"allocationPolicies": [{"type": "timeshift", "taskStopper": {"type": "taskstopper"}}]}, "taskStopper.*type"),
         ({"failureModels": [{"type": "prefab", "prefabName": "G5k07Exp"}]}, "prefabName"),
         ({"workloads": [{"pathToFile": "w", "type": "Other"}]}, "type"),
         ({"workloads": [{"pathToFile": "w", "type": "ComputeWorkload", "scalingPolicy": "perfect"}]}, "scalingPolicy"),
