@@ -101,7 +101,7 @@ def untagged() -> Iterator[None]:
 class Step(Task[P, R]):
     """A task that is also itself: outside a flow run it is its function, retried by the same rule."""
 
-    _untimed: Step[P, R] | None = None
+    _untimed: tuple[Step[P, R], ...] = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if FlowRunContext.get() is not None:
@@ -116,10 +116,11 @@ class Step(Task[P, R]):
 
     def untimed(self) -> Step[P, R]:
         """The same step for a thread, where Prefect cannot interrupt and warns of that at every run."""
-        if self._untimed is None:
-            self._untimed = copy.copy(self)
-            self._untimed.timeout_seconds = None
-        return self._untimed
+        if not self._untimed:
+            found = copy.copy(self)
+            found.timeout_seconds = None
+            self._untimed = (found,)
+        return self._untimed[0]
 
 
 @overload
