@@ -1,17 +1,20 @@
 """What a datacenter costs, per window and per million fragments, and what several side by side on one lake cost.
 
-Usage: python benchmarks/bench_scaling.py [--repeat 1] [--out benchmarks/results/scaling.json]
+Usage: python benchmarks/bench_scaling.py [--repeat 1] [--shared 8,24,50] [--out benchmarks/results/scaling.json]
 
 Each datacenter is the main job (replay, broker, windows, engine, calibration, lake) in a process of its own on a
 generated trace. ``twin`` is the CPU of the process that consumes, simulates and commits, without replay and broker;
 a live twin costs that. Alone, datacenters of several sizes give the cost of a window and of a fragment by least
-squares; side by side, equal ones share one lake. CPU seconds hardly depend on what else a machine does, wall time does.
+squares; side by side, equal ones share one lake. ``--shared`` follows so many datacenters in one process (``opendt twin
+--share``) from a real broker (Java, Maven) that holds six hours of each already: the most that can come at once. CPU
+seconds hardly depend on what else a machine does, wall time does.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -21,11 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from record import publish, surroundings
+from record import ROOT, publish, surroundings
 
 SIZES = ((0.25, 20), (1.0, 20), (3.0, 20), (1.0, 100), (2.0, 277))  # days, hosts
 SIDE_BY_SIDE = (1, 2, 4)
 EQUAL = (1.0, 100)
+SHARED = (0.25, 20)
+LOOK_EVERY_S = 0.2
 
 
 def worker(trace: str, lake: str, datacenter: str) -> None:
@@ -100,6 +105,48 @@ def _bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
+def shared(trace: Path, folder: Path, count: int) -> dict[str, Any]:
+    """So many datacenters with the same recording in one twin process, from a broker that holds it all."""
+    from opendt.stream.testing import local_kafka
+
+    folder.mkdir()
+    opendt, names = str(Path(sys.executable).with_name("opendt")), [f"dc{number:03}" for number in range(count)]
+    with local_kafka(ROOT / ".cache/kafka") as broker, (folder / "twin.json").open("w+") as output:
+        environment = os.environ | {
+            "KAFKA_BOOTSTRAP_SERVERS": broker.address, "OPENDT_LAKE__PATH": str(folder / "lake"),
+            "OPENDT_PREFECT__PORT": "1",
+        }  # fmt: skip
+        each = [part for name in names for part in ("--trace", str(trace), "--datacenter", name)]
+        replay = [opendt, "replay", "--replay-id", "scaling", "--speed", "-1", "--json", *each]
+        subprocess.run(replay, env=environment, check=True, capture_output=True)
+        each = [part for name in names for part in ("--share", f"{name}={trace / 'topology.json'}")]
+        started, before = time.monotonic(), _cpu_s(resource.RUSAGE_CHILDREN)
+        command = [opendt, "twin", "--run-id", "scaling", "--json", *each]
+        twin = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.DEVNULL)
+        peak_kb = threads = 0
+        while twin.poll() is None:
+            peak_kb, threads = max(peak_kb, _status(twin.pid, "VmHWM")), max(threads, _status(twin.pid, "Threads"))
+            time.sleep(LOOK_EVERY_S)
+        wall_s = time.monotonic() - started
+        if twin.returncode:
+            raise SystemExit(f"the twin of {count} datacenters ended with code {twin.returncode}")
+        output.seek(0)
+        done = json.load(output)
+    return {
+        "datacenters": len(done), "windows": sum(one["windows"] for one in done), "wall_s": wall_s,
+        "twin_cpu_s": _cpu_s(resource.RUSAGE_CHILDREN) - before, "peak_rss_mb": peak_kb / 1024, "threads": threads,
+    }  # fmt: skip
+
+
+def _status(pid: int, name: str) -> int:
+    """A number of Linux's about a process; 0 when it has just ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), 0)
+
+
 def costs(alone: list[dict[str, Any]]) -> dict[str, float]:
     """What things cost, by least squares over the sizes; nothing costs less than nothing."""
     from scipy.optimize import nnls
@@ -128,15 +175,15 @@ def costs(alone: list[dict[str, Any]]) -> dict[str, float]:
     }  # fmt: skip
 
 
-def measure(repeat: int) -> dict[str, Any]:
-    """All sizes alone, then equal ones side by side."""
+def measure(repeat: int, share: list[int]) -> dict[str, Any]:
+    """All sizes alone, then equal ones side by side, then many in one process."""
     from opendt.traces.synthetic.generate import make_trace
     from opendt.traces.synthetic.options import SyntheticOptions
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         traces = {}
-        for days, hosts in {*SIZES, EQUAL}:
+        for days, hosts in {*SIZES, EQUAL, SHARED}:
             traces[days, hosts] = folder / f"trace-{days}-{hosts}"
             make_trace(traces[days, hosts], SyntheticOptions(days=days, hosts=hosts, seed=1))
         side_by_side(traces[SIZES[0]], folder / "warm", 1)  # compiles kernels, fills the page cache
@@ -146,12 +193,14 @@ def measure(repeat: int) -> dict[str, Any]:
                 run = side_by_side(traces[days, hosts], folder / f"alone-{days}-{hosts}-{number}", 1)
                 alone.append({"days": days, "hosts": hosts, **run})
         together = [side_by_side(traces[EQUAL], folder / f"together-{count}", count) for count in SIDE_BY_SIDE]
-    return {"costs": costs(alone), "alone": alone, "side_by_side": together}
+        many = [shared(traces[SHARED], folder / f"shared-{count}", count) for count in share]
+    return {"costs": costs(alone), "alone": alone, "side_by_side": together, "in_one_process": many}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--shared", type=lambda text: [int(part) for part in text.split(",") if part], default=[])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--worker", nargs=3, metavar=("TRACE", "LAKE", "DATACENTER"), help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -159,7 +208,7 @@ def main() -> None:
         worker(*given.worker)
         return
     result = {
-        "benchmark": "scaling", **surroundings(), **measure(given.repeat),
+        "benchmark": "scaling", **surroundings(), **measure(given.repeat, given.shared),
     }  # fmt: skip
     publish(result, given.out)
 
