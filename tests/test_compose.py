@@ -88,6 +88,26 @@ def test_commands_are_real(compose):
                 assert command is not None, words
 
 
+def test_the_builder_is_sent_what_the_dockerfile_copies_and_no_more():
+    dockerfile = (ROOT / "deployments" / "Dockerfile").read_text()
+    copied = {
+        word for line in re.findall(r"^COPY (?!--from)(.*) \S+$", dockerfile, re.MULTILINE) for word in line.split()
+    }
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    assert lines[1] == "*"
+    assert copied == {line[1:] for line in lines if line.startswith("!")}
+    assert all((ROOT / name).exists() for name in copied)
+
+
+def test_what_the_image_writes_by_default_lies_on_its_volume():
+    dockerfile = (ROOT / "deployments" / "Dockerfile").read_text()
+    volume = re.findall(r"^VOLUME (\S+)$", dockerfile, re.MULTILINE)
+    assert re.findall(r"^WORKDIR (\S+)$", dockerfile, re.MULTILINE)[-1:] == volume
+    places = dict(re.findall(r"(\w+)=(/data\S*)", dockerfile))
+    assert {"OPENDT_LAKE__PATH", "NUMBA_CACHE_DIR", "MPLCONFIGDIR", "PREFECT_HOME",
+            "PREFECT_SERVER_UI_STATIC_DIRECTORY"} == set(places)  # fmt: skip
+
+
 def test_the_compose_client_accepts_it():
     docker = shutil.which("docker")
     if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
