@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.flows import EntrypointType
 
-from flows.pools import IMAGE, job_template
+from flows.pools import IMAGE, job_template, lacks_image
 from opendt.errors import ConfigError
 from opendt.settings import Settings
 from tasks import environment
@@ -148,32 +148,42 @@ def register(
     pool: str = WORK_POOL,
     pool_type: str = "process",
     image: str = IMAGE,
+    volumes: Sequence[str] = (),
+    network: str = "",
     environment: Mapping[str, str] | None = None,
     parameters: Form | None = None,
 ) -> list[dict[str, Any]]:
     """Create the work pool where absent, apply every deployment to it, register the automations.
 
+    A pool that is there stays as it is, since its template may have been changed in the UI; unless it names no image,
+    as one that a worker made before us: its runs would start in Prefect's image, which has no flows of ours.
+
     Returns:
         One row per deployment: ``name``, ``id``, ``schedule``, ``work_pool``.
 
     Raises:
+        ConfigError: the pool is there with another type.
         TransientError: no Prefect server answers.
     """
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
     from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     from flows import automations
     from flows.server import require_api
 
-    template = job_template(pool_type, environment or {}, image)
+    template = job_template(pool_type, environment or {}, image, volumes=volumes, network=network)
     url = require_api(settings.prefect)
     with temporary_settings({PREFECT_API_URL: url}):
         automations.register(settings.prefect)
         with get_client(sync_client=True) as client:
             try:
-                client.read_work_pool(pool)
+                there = client.read_work_pool(pool)
+                if there.type != pool_type:
+                    raise ConfigError(f"work pool {pool} is of type {there.type}, not {pool_type}; give another name.")
+                if lacks_image(there.base_job_template):
+                    client.update_work_pool(pool, WorkPoolUpdate(base_job_template=template))
             except ObjectNotFound:
                 try:
                     client.create_work_pool(WorkPoolCreate(name=pool, type=pool_type, base_job_template=template))

@@ -42,6 +42,17 @@ def deploy(
         str, typer.Option("--pool-type", help="Type of a new work pool: process, docker, kubernetes.")
     ] = "process",
     image: Annotated[str, typer.Option("--image", help="Container image of a docker or kubernetes pool.")] = "opendt",
+    volumes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--volume",
+            help="Mount of a new docker pool's runs, may be given again; opendt:/data by default.",
+            metavar="NAME:PATH",
+        ),
+    ] = None,
+    network: Annotated[
+        str, typer.Option("--network", help="Network of a new docker pool's runs, or host, bridge, none.")
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Register every deployment of deployments/prefect.yaml with a Prefect server and a work pool.
@@ -55,8 +66,9 @@ def deploy(
 
     form = {"*": {"config": str(config.resolve())}} if config else {}
     rows = serve.register(
-        settings, pool=pool, pool_type=pool_type, image=image, environment=os.environ, parameters=form
-    )
+        settings, pool=pool, pool_type=pool_type, image=image, volumes=volumes or (), network=network,
+        environment=os.environ, parameters=form,
+    )  # fmt: skip
     if as_json:
         print_json(rows)
         return

@@ -24,6 +24,7 @@ def test_container_pools_run_our_image_with_our_settings(kind):
     properties = job_template(kind, ENVIRONMENT, "registry/opendt:1")["variables"]["properties"]
     assert properties["image"]["default"] == "registry/opendt:1"
     assert properties["env"]["default"]["OPENDT_LAKE__PATH"] == "/data/lake"
+    assert properties["env"]["default"]["PREFECT_HOME"] == "/data/.prefect", "not the worker's"
 
 
 @pytest.mark.parametrize("kind", POOL_TYPES)
@@ -34,6 +35,39 @@ def test_templates_are_what_prefect_accepts_and_take_every_deployments_variables
     for entry in definitions():
         assert is_valid(entry["work_pool"]["job_variables"], template["variables"]), entry["name"]
     assert not is_valid({"env": 3}, template["variables"]), "the check can tell"
+
+
+@pytest.mark.parametrize("kind", ["docker", "kubernetes"])
+def test_an_image_built_on_the_machine_is_not_asked_for_at_a_registry(kind):
+    properties = job_template(kind, ENVIRONMENT)["variables"]["properties"]
+    assert properties["image_pull_policy"]["default"] == "IfNotPresent"
+
+
+def test_docker_runs_keep_the_lake_in_a_named_volume_unless_told_otherwise():
+    assert job_template("docker", {})["variables"]["properties"]["volumes"]["default"] == ["opendt:/data"]
+    given = job_template("docker", {}, volumes=["/srv/lake:/data", "/srv/traces:/traces:ro"])
+    assert given["variables"]["properties"]["volumes"]["default"] == ["/srv/lake:/data", "/srv/traces:/traces:ro"]
+
+
+def test_docker_runs_join_the_network_they_are_given():
+    host = job_template("docker", {}, network="host")["variables"]["properties"]
+    own = job_template("docker", {}, network="opendt_default")["variables"]["properties"]
+    assert (host["network_mode"]["default"], "default" in host["networks"]) == ("host", False)
+    assert (own["networks"]["default"], "default" in own["network_mode"]) == (["opendt_default"], False)
+
+
+@pytest.mark.parametrize("kind", ["process", "kubernetes"])
+def test_volumes_and_networks_are_refused_where_they_mean_nothing(kind):
+    with pytest.raises(ConfigError, match="docker"):
+        job_template(kind, {}, volumes=["a:/data"])
+    with pytest.raises(ConfigError, match="docker"):
+        job_template(kind, {}, network="host")
+
+
+def test_a_kubernetes_job_runs_one_pod_and_the_pod_holds_no_fields_of_the_job():
+    spec = job_template("kubernetes", {})["job_configuration"]["job_manifest"]["spec"]
+    assert (spec["parallelism"], spec["completions"]) == (1, 1)
+    assert set(spec["template"]["spec"]) == {"restartPolicy", "serviceAccountName", "containers"}
 
 
 def test_an_unknown_type_is_refused_with_the_known_ones():
@@ -51,3 +85,19 @@ def test_a_docker_pool_is_registered_with_its_template(client, prefect_server):
     pool = client.read_work_pool("docker-pool")
     assert pool.type == "docker"
     assert pool.base_job_template["variables"]["properties"]["image"]["default"] == "opendt"
+    with pytest.raises(ConfigError, match="of type docker, not process"):
+        serve.register(Settings(prefect=prefect_server.settings), pool="docker-pool")
+
+
+def test_a_pool_that_a_worker_made_first_gets_our_image_and_one_that_has_an_image_keeps_it(client, prefect_server):
+    from flows import serve
+    from opendt.settings import Settings
+
+    settings = Settings(prefect=prefect_server.settings)
+    bare = job_template("docker", {})
+    del bare["variables"]["properties"]["image"]["default"]
+    client.create_work_pool(WorkPoolCreate(name="workers-own", type="docker", base_job_template=bare))
+    for image in ("registry/opendt:1", "registry/opendt:2"):
+        serve.register(settings, pool="workers-own", pool_type="docker", image=image)
+        found = client.read_work_pool("workers-own").base_job_template["variables"]["properties"]
+        assert found["image"]["default"] == "registry/opendt:1"
