@@ -1,5 +1,7 @@
 """Bands that hold what they promise: adaptive conformal prediction, and what it means for totals.
 
+Bands for the next hour; ``ahead.py`` has those for longer leads.
+
 References: [1] I. Gibbs, E. Candès, "Adaptive conformal inference under distribution shift", NeurIPS 2021,
 arXiv:2106.00170; [2] W. K. Newey, K. D. West, Econometrica 55 (1987), doi:10.2307/1913610 (variance of a mean of
 correlated errors).
@@ -20,7 +22,20 @@ COVERAGE = 0.9
 KEPT_ERRORS = 2_880
 LEAST_ERRORS = 60
 RATE = 0.1
+LEAST_MISS, MOST_MISS = 0.005, 0.5
 NORMAL_90 = 1.6448536269514722
+
+Limits = tuple[float, float]
+
+
+def share_outside(errors: F64, limits: Limits) -> float:
+    """Share of relative errors, shape (n,) with n > 0, beyond the ends of a band."""
+    return float(np.mean((errors < limits[0]) | (errors > limits[1])))
+
+
+def adapted(miss: float, missed: float, rate: float) -> float:
+    """The share of errors to leave outside from now on, after a share ``missed`` was outside [1]."""
+    return float(np.clip(miss + rate * (1.0 - COVERAGE - missed), LEAST_MISS, MOST_MISS))
 
 
 class ConformalBand:
@@ -30,7 +45,7 @@ class ConformalBand:
         self.errors: NDArray[np.float32] = np.zeros(0, np.float32)
         self.miss = 1.0 - COVERAGE
 
-    def limits(self) -> tuple[float, float] | None:
+    def limits(self) -> Limits | None:
         """Relative error of measured against predicted power at the band's ends; None with too few errors."""
         if len(self.errors) < LEAST_ERRORS:
             return None
@@ -41,8 +56,7 @@ class ConformalBand:
         """Add the relative errors ``measured / predicted - 1`` of a window, made before it was seen."""
         limits = self.limits()
         if limits is not None and len(errors):
-            missed = float(np.mean((errors < limits[0]) | (errors > limits[1])))
-            self.miss = float(np.clip(self.miss + RATE * (1.0 - COVERAGE - missed), 0.005, 0.5))
+            self.miss = adapted(self.miss, share_outside(errors, limits), RATE)
         self.errors = np.concatenate([self.errors, errors.astype(np.float32)])[-KEPT_ERRORS:]
 
     def to_json(self) -> dict[str, Any]:

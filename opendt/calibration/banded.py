@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from opendt import metrics
-from opendt.calibration.band import ConformalBand
+from opendt.calibration.band import ConformalBand, Limits
 from opendt.calibration.base import CalibrationOutcome, Calibrator, Prediction
 from opendt.calibration.hygiene import MAX_GAP_MS
 from opendt.engine.base import Occupancy
@@ -16,22 +17,21 @@ from opendt.errors import TerminalError
 from opendt.models.telemetry import PowerSeries
 from opendt.models.topology import Topology
 
+F64 = NDArray[np.float64]
 
-def with_band(prediction: Prediction, band: ConformalBand) -> Prediction:
-    """A prediction with the band's limits around it; unchanged while the band knows too little."""
-    limits = band.limits()
+
+def with_band(prediction: Prediction, limits: Limits | None) -> Prediction:
+    """A prediction with a band of these relative limits around it; unchanged without limits."""
     if limits is None:
         return prediction
     low, high = (np.maximum(prediction.power_w * (1.0 + limit), 0.0) for limit in limits)
     return replace(prediction, band_low_w=low, band_high_w=high)
 
 
-def learn_band(band: ConformalBand, predicted: Prediction, occupancy: Occupancy, measured: PowerSeries) -> None:
-    """Let a band learn from a window that is over."""
-    watts = metrics.align(measured, occupancy.timestamp_ms, MAX_GAP_MS)
-    usable = np.isfinite(watts) & (watts > 0) & (predicted.power_w > 0)
-    if usable.any():
-        band.learn(watts[usable] / predicted.power_w[usable] - 1.0)
+def relative_errors(predicted: Prediction, measured_w: F64) -> F64:
+    """``measured / predicted - 1`` where there is a reading; ``measured_w`` [W] at the samples of the prediction."""
+    usable = np.isfinite(measured_w) & (measured_w > 0) & (predicted.power_w > 0)
+    return np.asarray(measured_w[usable] / predicted.power_w[usable] - 1.0, np.float64)
 
 
 class BandedCalibrator:
@@ -47,15 +47,18 @@ class BandedCalibrator:
         outcome = self._inner.params_for(window_start_ms)
         if outcome.calibration_id is None:
             return outcome
-        band = ConformalBand.from_json(self._band.to_json())  # as it is now: the outcome outlives this moment
-        return replace(outcome, predictor=lambda occupancy: with_band(outcome.predictor(occupancy), band))
+        limits = self._band.limits()  # as they are now: the outcome outlives this moment
+        return replace(outcome, predictor=lambda occupancy: with_band(outcome.predictor(occupancy), limits))
 
     def observe(self, occupancy: Occupancy | None, measured: PowerSeries) -> None:
         """Compare with what the inner calibrator would have said before, then let it learn."""
         if occupancy is not None and len(occupancy.timestamp_ms):
             outcome = self._inner.params_for(int(occupancy.timestamp_ms[0]))
             if outcome.calibration_id is not None:
-                learn_band(self._band, outcome.predict(occupancy), occupancy, measured)
+                measured_w = metrics.align(measured, occupancy.timestamp_ms, MAX_GAP_MS)
+                errors = relative_errors(outcome.predict(occupancy), measured_w)
+                if len(errors):
+                    self._band.learn(errors)
         self._inner.observe(occupancy, measured)
 
     def use_topology(self, topology: Topology) -> None:

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opendt import metrics
-from opendt.calibration.band import ConformalBand, total_band
-from opendt.calibration.banded import learn_band, with_band
-from opendt.calibration.base import Calibrator, Prediction
+from opendt.calibration.ahead import LeadBand
+from opendt.calibration.band import total_band
+from opendt.calibration.banded import with_band
+from opendt.calibration.base import Calibrator
 from opendt.calibration.factory import make_calibrator
 from opendt.calibration.hygiene import MAX_GAP_MS
 from opendt.calibration.online import OnlineCalibrator
@@ -108,24 +109,21 @@ def walk_forward(
 ) -> Forecast:
     """Predict every hour with what was known when its window of ``lead_h`` hours began; learn from each hour after.
 
-    A calibrator's own band is one for the next hour. For longer windows the band is learned from errors at that lead.
+    A calibrator's own band is one for the next hour. Longer windows have one from errors at their leads (``ahead.py``).
     """
     times, power, low, high = [], [], [], []
-    outcome = None
-    window = None
-    band = ConformalBand()
-    unseen: list[tuple[Prediction, Occupancy, PowerSeries]] = []
+    outcome = limits = window = None
+    band = LeadBand(lead_h) if lead_h > 1 else None
     for start_ms, occupancy, readings in hours:
         this = start_ms // (lead_h * MS_PER_HOUR)
         if outcome is None or this != window:
-            for past in unseen:
-                learn_band(band, *past)
-            unseen.clear()
             outcome, window = calibrator.params_for(start_ms), this
+            limits = band.limits() if band else None
         prediction = outcome.predict(occupancy)
-        if lead_h > 1 and outcome.calibration_id is not None:
-            prediction = with_band(replace(prediction, band_low_w=None, band_high_w=None), band)
-            unseen.append((prediction, occupancy, readings))
+        if band and outcome.calibration_id is not None:
+            prediction = with_band(replace(prediction, band_low_w=None, band_high_w=None), limits)
+        if band:
+            band.follow(calibrator, start_ms, occupancy, readings)
         nothing = np.full(len(prediction.power_w), np.nan)
         times.append(np.asarray(occupancy.timestamp_ms, np.int64))
         power.append(prediction.power_w)

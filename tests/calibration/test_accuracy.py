@@ -111,5 +111,7 @@ def test_surf_week_an_hour_ahead():
 
 @needs_surf
 def test_surf_week_a_day_ahead():
-    found = measure(SURF, lead_h=24)
-    assert found["methods"]["online"]["mape_pct"] <= 1.75
+    online = measure(SURF, lead_h=24)["methods"]["online"]
+    assert online["mape_pct"] <= 1.25
+    assert 88 <= online["band_coverage_pct"] <= 92
+    assert online["band_width_pct"] <= 7
