@@ -118,17 +118,20 @@ class TwinSession:
         """Take the state after the last committed window from the lake, or the start."""
         checkpoint = self.lake.latest_checkpoint(self.identity.run_id, self.settings.datacenter)
         self.state: EngineState
+        if checkpoint is not None:
+            self._check_engine(checkpoint.engine)
+        self.memory = self._memory_of(checkpoint)
         if checkpoint is None:
-            self.memory = Memory(self._start.topology)
             self.state = self.engine.start(self._start.topology, engine_options(self.settings), self._start.carbon)
         else:
-            self._check_engine(checkpoint.engine)
-            self.memory = Memory.from_bytes(_bytes(checkpoint.twin_state))
             self.state = self.engine.state_from_bytes(_bytes(checkpoint.engine_state))
         self._calibrator = make_calibrator(
             self.settings.calibration, self.memory.topology, self.memory.calibrator or None
         )
         self._writer = WindowWriter(self.lake)
+
+    def _memory_of(self, checkpoint: Checkpoint | None) -> Memory:
+        return Memory(self._start.topology) if checkpoint is None else Memory.from_bytes(_bytes(checkpoint.twin_state))
 
     def _check_engine(self, name: str) -> None:
         if name != self.engine.name:
@@ -217,11 +220,16 @@ class TwinSession:
         self._writer.close()
 
     def fail(self, reason: str, *, state: RunState = "failed") -> None:
-        """Mark the run failed (or cancelled); what it committed stays, and it can be taken up again."""
+        """Mark the run failed (or cancelled); what it committed stays, and it can be taken up again.
+
+        Its totals are those of the committed windows, whatever was computed beyond them.
+        """
         try:
             self._writer.close()
-        except OpenDTError as error:
-            reason = f"{reason}; {error.message}"
+        except Exception as error:  # of whatever kind: the run has ended, and this tells why
+            also = error.message if isinstance(error, OpenDTError) else f"{type(error).__name__}: {error}"
+            reason = reason if also in reason else f"{reason}; {also}"
+        self.memory = self._memory_of(self.lake.latest_checkpoint(self.identity.run_id, self.settings.datacenter))
         self._finish_run(state, reason)
 
     def _compute(self, batch: WindowBatch) -> tuple[EngineState, Computed]:

@@ -8,6 +8,7 @@ from opendt.engine.base import EngineOptions, simulate
 from opendt.engine.native.engine import NativeEngine
 from opendt.errors import LakeBusyError, LakeError, SessionRewoundError
 from opendt.lake import Lake
+from opendt.twin.run import open_session
 from opendt.twin.session import TwinSession
 from opendt.windows.cut import cut_windows
 
@@ -141,6 +142,38 @@ def test_a_failed_run_says_why_and_can_be_taken_up(open_twin, batches):
     again.finish()
     [row] = again.lake.rows("SELECT state, reason, windows FROM runs")
     assert row == {"state": "completed", "reason": None, "windows": len(batches)}
+
+
+@pytest.mark.parametrize(("error", "state"), [(LakeError("the disk is full"), "failed"), (None, "cancelled")])
+def test_a_run_that_ends_early_is_entered_with_what_is_committed(world, settings, monkeypatch, error, state):
+    """Windows up to the sixth are committed one by one; those computed beyond never get there."""
+    commit = Lake.commit_prepared
+
+    def until_the_sixth(lake, windows):
+        if windows[-1].commit.window_index >= 6:
+            raise LakeError("the disk is full")
+        return commit(lake, windows)
+
+    monkeypatch.setattr(Lake, "commit_prepared", until_the_sixth)
+    batches = list(cut_windows(world.workload, world.power, HOUR_MS))
+    raised = pytest.raises(LakeError if error else KeyboardInterrupt)
+    with raised, open_session(settings, "r", topology=world.topology, carbon=world.carbon) as session:
+        for batch in batches[:6]:
+            session.process(batch)
+            session.flush()
+        session.process(batches[6])
+        if error is None:
+            raise KeyboardInterrupt
+        session.flush()
+    with Lake.open(settings.lake, read_only=True) as lake:
+        [row] = lake.rows("SELECT * FROM runs")
+        [totals] = lake.rows("SELECT * FROM run_totals")
+    assert row["state"] == state
+    assert row["reason"].count("the disk is full") == 1
+    assert row["windows"] == totals["windows"] == session.next_index == 6
+    same = ("energy_kwh", "energy_uncalibrated_kwh", "energy_measured_kwh", "carbon_kg", "mape_pct")
+    for name in (*same, "tasks_seen", "tasks_run", "fragments"):
+        assert row[name] == pytest.approx(totals[name], rel=1e-9)
 
 
 def test_tasks_that_never_run_are_in_the_lake_with_the_reason(open_twin, batches):
