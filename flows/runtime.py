@@ -61,12 +61,13 @@ def run_remote(
 
     Args:
         deployment: ``flow/deployment``.
-        params: paths are made absolute; a run id is chosen where there is none.
+        params: stronger than what the deployment's form starts with (``opendt up --lake``); paths are made absolute, a
+            run id is chosen where there is none.
         settings: where the server is, unless PREFECT_API_URL says.
         say: told the address to watch the run at.
 
     Returns:
-        ``run_id``, ``state``, ``message``, ``flow_run_id`` and ``url``.
+        ``run_id``, ``state``, ``message``, ``flow_run_id``, ``url`` and ``lake``, null for the one configured there.
 
     Raises:
         TransientError: no server answers.
@@ -84,10 +85,10 @@ def run_remote(
         if (value := getattr(params, name, ""))
     }
     sent = params.model_copy(update=absolute | {"run_id": params.run_id or new_run_id("run")})
-    values = {"params": sent.model_dump(mode="json", exclude_defaults=True)}
     with temporary_settings({PREFECT_API_URL: url}):
         try:
-            started = run_deployment(deployment, parameters=values, timeout=0, as_subflow=False)
+            values = _over_form(deployment, sent)
+            started = run_deployment(deployment, parameters={"params": values}, timeout=0, as_subflow=False)
         except ObjectNotFound:
             raise InputError(
                 f"the Prefect server at {url} knows no deployment {deployment}. Start `opendt up`, or register the "
@@ -97,7 +98,7 @@ def run_remote(
             raise InputError(f"the Prefect server refused the parameters: {error}.") from None
         assert isinstance(started, FlowRun)  # a coroutine only inside another flow
         address = url_for(started) or ""
-        say(f"Started, watch it at {address}")
+        say(f"Started, watch it at {address}" + (f"; results go to {values['lake']}" if values.get("lake") else ""))
         ended = _wait(started.id)
     state = ended.state
     return {
@@ -106,7 +107,19 @@ def run_remote(
         "message": (state.message if state else None) or "",
         "flow_run_id": str(ended.id),
         "url": address,
+        "lake": values.get("lake") or None,
     }
+
+
+def _over_form(deployment: str, params: RunParameters) -> dict[str, Any]:
+    """Parameters over those the deployment's form starts with; Prefect itself would replace the form as a whole."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        form: dict[str, Any] = client.read_deployment_by_name(deployment).parameters.get("params") or {}
+    given = params.model_dump(mode="json", exclude_defaults=True)
+    overrides = form.get("overrides", {}) | given.get("overrides", {})
+    return form | given | ({"overrides": overrides} if overrides else {})
 
 
 def _wait(flow_run_id: UUID) -> FlowRun:

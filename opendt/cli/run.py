@@ -134,13 +134,19 @@ def _run_remote(given: dict[str, Any], as_json: bool) -> None:
     from opendt.errors import TerminalError
 
     parameters = _parameters(given)
-    result = run_remote("pipeline/pipeline", parameters, parameters.settings().prefect, say=errors.print)
+    result = run_remote("pipeline/pipeline", parameters, parameters.settings().prefect, say=_say)
     if as_json:
         print_json(result)
     else:
-        console.print(f"{result['state']}: run {result['run_id']}, {result['url']}", soft_wrap=True)
+        where = f" in {result['lake']}" if result["lake"] else ""
+        text = f"{result['state']}: run {result['run_id']}{where}, {result['url']}"
+        console.print(text, soft_wrap=True, markup=False)
     if result["state"].lower() != "completed":
         raise TerminalError(f"the run ended as {result['state']}: {result['message']}", **result)
+
+
+def _say(text: str) -> None:
+    errors.print(text, soft_wrap=True, markup=False)
 
 
 def _parameters(given: dict[str, Any], *, live: bool = False) -> Any:
