@@ -9,9 +9,9 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from opendt.settings import Settings, load_settings
+from opendt.settings import Settings, Speed, load_settings
 
 # What people fill in comes first in a form; what they rarely touch, last.
 FIRST = ("trace", "run_id", "speed", "engine", "calibration", "optimize", "window_length_s", "topology", "max_windows",
@@ -116,17 +116,10 @@ class ReplayParameters(StreamParameters):
         description="Folder with tasks.parquet and fragments.parquet and, where known, consumption.parquet, "
         "carbon.parquet and topology.json.",
     )  # fmt: skip
-    speed: float = Field(
-        -1.0, ge=-1, title="Speed", description="Trace seconds per second: 1 is real time, 300 an hour in 12 s, "
+    speed: Speed = Field(
+        -1.0, title="Speed", description="Trace seconds per second: 1 is real time, 300 an hour in 12 s, "
         "-1 as fast as possible.",
     )  # fmt: skip
-
-    @field_validator("speed")
-    @classmethod
-    def _positive_or_unlimited(cls, value: float) -> float:
-        if value != -1 and value <= 0:
-            raise ValueError("must be above 0, or -1 for as fast as possible")
-        return value
 
     def _named(self) -> dict[str, Any]:
         given = {"stream.speed": self.speed} if "speed" in self.model_fields_set else {}

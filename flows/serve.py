@@ -17,7 +17,7 @@ from prefect.flows import EntrypointType
 
 from flows.pools import IMAGE, job_template, lacks_image
 from opendt.errors import ConfigError
-from opendt.settings import Settings
+from opendt.settings import Settings, yaml_problem
 from tasks import environment
 
 if TYPE_CHECKING:
@@ -39,8 +39,10 @@ def definitions(file: Path | None = None) -> list[dict[str, Any]]:
     path = file or definition_file()
     try:
         return yaml.safe_load(path.read_text())["deployments"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path}: cannot be read as deployments ({error}).", file=str(path)) from None
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML ({yaml_problem(error)}).", file=str(path)) from None
+    except (KeyError, TypeError):
+        raise ConfigError(f"{path}: holds no list of deployments.", file=str(path)) from None
 
 
 def load_flow(entrypoint: str) -> Flow[..., Any]:

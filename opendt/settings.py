@@ -7,6 +7,7 @@ Other code takes values as arguments and never reads files or the environment fo
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_serializer
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_serializer
 
 from opendt.errors import ConfigError
 
@@ -33,9 +34,19 @@ KNOWN_ENVIRONMENT: dict[str, str] = {
 
 
 class Section(BaseModel):
-    """A section: frozen, unknown fields refused."""
+    """A section: frozen, unknown fields refused, numbers finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _pace(value: float) -> float:
+    if value != -1 and not (math.isfinite(value) and value > 0):
+        raise ValueError(f"must be a number above 0, or -1 for as fast as possible, not {value:g}")
+    return value
+
+
+# Trace seconds per second. NaN and infinity come as far as the check, for its sentence.
+Speed = Annotated[float, Field(allow_inf_nan=True), AfterValidator(_pace)]
 
 
 class LakeSettings(Section):
@@ -96,7 +107,7 @@ class StreamSettings(Section):
     layout: Literal["columns", "opendt-v1", "opendt-v0"] = Field("columns", description="Message layout.")
     chunk_fragments: int = Field(120, ge=1, le=10_000, description="Fragments per message in layout columns.")
     heartbeat_s: float = Field(60.0, gt=0, description="Trace time between heartbeats to every partition [s].")
-    speed: float = Field(-1.0, description="Trace seconds per second; 1 real time, -1 as fast as possible.")
+    speed: Speed = Field(-1.0, description="Trace seconds per second; 1 real time, -1 as fast as possible.")
     embedded_ahead_bytes: int = Field(
         3_000_000, ge=100_000, le=4_500_000,
         description="Most bytes per partition sent ahead of the consumer on the embedded broker [B].",
@@ -356,30 +367,49 @@ def load_settings(
         ConfigError: unknown name, wrong type or value out of range; names setting, value and source.
     """
     values: dict[str, Any] = _read_yaml(config) if config else {}
-    source = str(config) if config else "defaults"
-    for name, text in _from_environment(os.environ if environment is None else environment):
+    sources: dict[str, str] = {}
+    for name, text, variable in _from_environment(os.environ if environment is None else environment):
         _assign(values, name, text)
-        source += ", environment"
+        sources[name] = f"environment variable {variable}"
     for name, value in (overrides or {}).items():
         if value is not None:
             _assign(values, name, value)
+            sources[name] = "an option or parameter"
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         name = ".".join(str(part) for part in first["loc"])
         hint = _hint(name) if first["type"] == "extra_forbidden" else ""
+        source = _source(name, sources) or (str(config) if config else "defaults")
         raise ConfigError(
-            f"setting {name}: {first['msg']}{hint} (from {source}). See `opendt config` for names and defaults.",
+            f"setting {name}: {sentence(first)}{hint} (from {source}). See `opendt config` for names and defaults.",
             setting=name,
         ) from None
+
+
+def sentence(error: Mapping[str, Any]) -> str:
+    """The message of one of pydantic's errors, without what it puts before messages of our own checks."""
+    return str(error["msg"]).removeprefix("Value error, ")
+
+
+def _source(name: str, sources: Mapping[str, str]) -> str:
+    """Where a setting came from: its own source, or that of the mapping it is in or of what it holds; else empty."""
+    found = [
+        source
+        for given, source in sources.items()
+        if f"{name}.".startswith(f"{given}.") or given.startswith(f"{name}.")
+    ]
+    return found[-1] if found else ""
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(Path(path).read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML ({error}). Fix or leave out --config.") from None
+        raise ConfigError(
+            f"{path}: cannot be read as YAML ({yaml_problem(error)}). Fix or leave out --config."
+        ) from None
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -387,13 +417,22 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
-def _from_environment(environment: Mapping[str, str]) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = [
-        (name[len(PREFIX) :].lower().replace("__", "."), _scalar(environment[name]))
+def yaml_problem(error: Exception) -> str:
+    """One line for what is wrong with a YAML file, with the line where that shows."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return str(getattr(error, "strerror", None) or error).splitlines()[0]
+    said = " ".join(text for text in (error.context, error.problem) if text)
+    mark = error.problem_mark or error.context_mark
+    return f"line {mark.line + 1}, column {mark.column + 1}: {said}" if mark else said
+
+
+def _from_environment(environment: Mapping[str, str]) -> list[tuple[str, Any, str]]:
+    found: list[tuple[str, Any, str]] = [
+        (name[len(PREFIX) :].lower().replace("__", "."), _scalar(environment[name]), name)
         for name in sorted(environment)
         if name.startswith(PREFIX) and (name == f"{PREFIX}DATACENTER" or "__" in name)
     ]
-    found += [(dotted, environment[n]) for n, dotted in KNOWN_ENVIRONMENT.items() if environment.get(n)]
+    found += [(dotted, environment[n], n) for n, dotted in KNOWN_ENVIRONMENT.items() if environment.get(n)]
     return found
 
 

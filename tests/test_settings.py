@@ -68,6 +68,48 @@ def test_bad_file_gives_one_error(tmp_path, text, message):
         load_settings(file, environment={})
 
 
+@pytest.mark.parametrize("speed", [0, -5, -0.5, float("nan"), float("inf"), "nan"])
+def test_a_speed_is_above_0_or_minus_1(speed):
+    with pytest.raises(ConfigError, match=r"stream\.speed: must be a number above 0, or -1 .* not (0|-|nan|inf)"):
+        load_settings(None, {"stream.speed": speed}, environment={})
+    for good in (-1, 0.5, 300):
+        assert load_settings(None, {"stream.speed": good}, environment={}).stream.speed == good
+
+
+def test_no_setting_takes_a_number_that_is_none():
+    with pytest.raises(ConfigError, match=r"heartbeat_s: Input should be a finite number"):
+        load_settings(None, {"stream.heartbeat_s": float("inf")}, environment={})
+
+
+def test_a_wrong_value_names_where_it_came_from_and_nothing_else(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("engine: {name: foo}\n")
+
+    def source(config, overrides, environment):
+        with pytest.raises(ConfigError) as caught:
+            load_settings(config, overrides, environment)
+        return str(caught.value).rpartition("(from ")[2].partition(")")[0]
+
+    environment = {"OPENDT_ENGINE__NAME": "foo", "KAFKA_BOOTSTRAP_SERVERS": "k:9"}
+    assert source(None, {"engine.name": "foo"}, environment) == "an option or parameter"
+    assert source(file, {"calibration.mode": "off"}, environment) == "environment variable OPENDT_ENGINE__NAME"
+    assert source(file, {"engine.seed": 1}, {"KAFKA_BOOTSTRAP_SERVERS": "k:9"}) == str(file)
+    assert source(None, {"calibration.grid_pionts": 1}, {}) == "an option or parameter"
+    assert source(None, {"optimize": {"budget": 0}}, {}) == "an option or parameter"
+
+
+@pytest.mark.parametrize(
+    ("text", "where"), [("a: 1\nb: [\nc: 2\n", "line 4, column 1: "), ("a: 1\n\tb: 2\n", "line 2, column 1: ")]
+)
+def test_a_broken_file_is_one_line_with_its_place(tmp_path, text, where):
+    file = tmp_path / "c.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(file, environment={})
+    assert f"{file}: cannot be read as YAML ({where}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_secrets_do_not_show_in_what_is_printed_or_raised():
     environment = {"OPENAI_API_KEY": "sk-secret", "OPENDT_API__TOKEN": "hunter22"}
     settings = load_settings(environment=environment)

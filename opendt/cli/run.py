@@ -154,13 +154,14 @@ def _parameters(given: dict[str, Any], *, live: bool = False) -> Any:
 
     from flows.parameters import PipelineParameters, TwinParameters
     from opendt.errors import InputError
+    from opendt.settings import sentence
 
     try:
         return (TwinParameters if live else PipelineParameters)(**given)
     except ValidationError as error:
         first = error.errors()[0]
         where = f"option {'.'.join(map(str, first['loc']))}: " if first["loc"] else ""
-        raise InputError(f"{where}{first['msg']}") from None
+        raise InputError(f"{where}{sentence(first)}") from None
 
 
 def _run(given: dict[str, Any], as_json: bool, *, live: bool = False) -> None:

@@ -44,7 +44,8 @@ def test_an_unknown_setting_is_refused_by_name():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"speed": 0}, {"speed": -2}, {"window_length_s": -1}, {"engine": "other"}, {"run_id": "a/b"}, {"trace": ""},
+    [{"speed": 0}, {"speed": -2}, {"speed": float("nan")}, {"speed": float("inf")},
+     {"window_length_s": -1}, {"engine": "other"}, {"run_id": "a/b"}, {"trace": ""},
      {"unknown": 1}],
 )  # fmt: skip
 def test_a_wrong_value_is_refused_in_the_form(wrong):

@@ -19,9 +19,7 @@ def served(client):
         "lake": "/lakes/of-up", "config": "/etc/up.yaml", "kafka": "broker:9092",
         "overrides": {"windows.length_s": 900, "engine.seed": 1},
     }  # fmt: skip
-    (deployment,) = [
-        d for d in serve.deployments(Settings(), parameters={"*": form}) if d.name == "pipeline"
-    ]  # fmt: skip
+    (deployment,) = [d for d in serve.deployments(Settings(), parameters={"*": form}) if d.name == "pipeline"]
     deployment_id = deployment.apply()
     yield form
     client.delete_deployment(deployment_id)
@@ -59,5 +57,5 @@ def test_what_is_given_is_stronger_and_overrides_are_joined_by_name(start):
 
 
 def test_an_unknown_deployment_is_one_sentence_with_a_way_out(prefect_api):
-    with pytest.raises(InputError, match="knows no deployment pipeline/nowhere. Start `opendt up`"):
+    with pytest.raises(InputError, match=r"knows no deployment pipeline/nowhere\. Start `opendt up`"):
         runtime.run_remote("pipeline/nowhere", PipelineParameters(trace="t"), prefect_api.settings)
