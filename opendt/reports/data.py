@@ -152,6 +152,12 @@ def calibrations(lake: Lake, run: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [row | {"strips": _strips(json.loads(row["parameters_json"] or "{}"))} for row in rows]
 
 
+def drifts(calibrations: list[dict[str, Any]]) -> list[tuple[int, float]]:
+    """(since when [epoch ms], size [%]) of each change of the cluster that the last calibration knows of."""
+    events = json.loads(calibrations[-1]["parameters_json"] or "{}").get("drift", []) if calibrations else []
+    return [(int(event["since_ms"]), float(event["size_pct"])) for event in events]
+
+
 def proposals(lake: Lake, run: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Proposals, best first, with reasons, changes and what was decided about each."""
     rows = lake.rows(
@@ -254,7 +260,12 @@ def _numpy(column: pa.ChunkedArray) -> NDArray[Any]:
 
 
 def _strips(parameters: Any, path: tuple[str, ...] = ()) -> dict[str, dict[str, float]]:
-    """Numbers of nested parameters: lists and mappings of nothing but numbers stay together, under their path."""
+    """Numbers of nested parameters: lists and mappings of nothing but numbers stay together, under their path.
+
+    A list of mappings is a record, such as that of drift, and no parameter of the model.
+    """
+    if isinstance(parameters, list) and any(isinstance(item, Mapping) for item in parameters):
+        return {}
     items = dict(enumerate(parameters)) if isinstance(parameters, list) else parameters
     found: dict[str, dict[str, float]] = {}
     together = bool(path) and len(items) > 1 and all(map(_is_number, items.values()))

@@ -28,6 +28,7 @@ MEASURED, SIMULATED, BAND, GIVEN, PERSISTENCE, GOOD, BAD = (
     "#1b1f24", "#0072b2", "#56b4e9", "#b35900", "#7a5195", "#00775a", "#b3400a",
 )  # fmt: skip
 WIDTH_IN, DPI = 10.0, 140
+LEAST_SAVING_PCT = 0.05  # less is printed as 0.0 %
 
 _STYLE: Any = {
     "font.family": "DejaVu Sans", "font.size": 10, "axes.titlesize": 11, "axes.titleweight": "bold",
@@ -108,6 +109,8 @@ def calibration_figure(lake: Lake, run: Run) -> Figure:
     paths = sorted({path for row in found for path in row["strips"]}, key=lambda path: (not path.endswith("_w"), path))[
         :6
     ]
+    if not paths:
+        return _sentence("Calibration", "no calibration parameters")
     figure, axes = _axes(len(paths) + 1, height_in=1.8 + 1.3 * (len(paths) + 1))
     at = _times(np.array([row["time_ms"] for row in found], dtype=np.int64))
     published = np.array([bool(row["published"]) for row in found], dtype=bool)
@@ -122,6 +125,7 @@ def calibration_figure(lake: Lake, run: Run) -> Figure:
         _legend(axes[0])
     figure.suptitle("Calibration", x=0.01, ha="left", fontsize=11, fontweight="bold")
     _scores(axes[-1], at, found)
+    _mark_drifts(axes, found)
     _dates(axes[-1], at)
     return figure
 
@@ -151,7 +155,13 @@ def hosts_figure(lake: Lake, run: Run) -> Figure:
 
 def proposals_figure(lake: Lake, run: Run) -> Figure:
     """Energy of each proposal as saving against the baseline on the same windows [%], with its band."""
-    found = [row for row in data.proposals(lake, run) if row["saving_pct"] is not None][:12]
+    title = "Proposals: energy saved against the present topology"
+    every = data.proposals(lake, run)
+    found = [row for row in every if row["saving_pct"] is not None][:12]
+    if not found:
+        return _sentence(title, f"none of {len(every)} proposals was simulated" if every else "no proposals")
+    if all(abs(row["saving_pct"]) < LEAST_SAVING_PCT for row in found):
+        return _sentence(title, _no_effect(len(found)))
     figure, (axes,) = _axes(1, height_in=1.6 + 0.4 * max(1, len(found)))
     places = np.arange(len(found))
     savings = np.array([row["saving_pct"] for row in found], dtype=float)
@@ -165,9 +175,7 @@ def proposals_figure(lake: Lake, run: Run) -> Figure:
     axes.set_yticks(places, [f"{row['strategy']}  {row['proposal_id'][:10]}" for row in found])
     axes.invert_yaxis()
     axes.axvline(0, color="#8a919a", lw=0.8)
-    if not savings.any():
-        axes.set_xlim(-1, 1)
-    axes.set(title="Proposals: energy saved against the present topology", xlabel="energy saved [%]")
+    axes.set(title=title, xlabel="energy saved [%]")
     return figure
 
 
@@ -236,6 +244,33 @@ def _axes(count: int, *, height_in: float, ratios: tuple[int, ...] | None = None
     FigureCanvasAgg(figure)
     grid = figure.subplots(count, 1, sharex=True, squeeze=False, height_ratios=ratios)
     return figure, list(grid[:, 0])
+
+
+def _sentence(title: str, text: str) -> Figure:
+    """A figure that says why there is nothing to draw."""
+    figure, (axes,) = _axes(1, height_in=1.4)
+    axes.set_title(title)
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="#3d444d")
+    return figure
+
+
+def _no_effect(count: int) -> str:
+    which = "the only proposal does not change" if count == 1 else f"none of {count} proposals changes"
+    return f"{which} the energy by {LEAST_SAVING_PCT:g} % or more"
+
+
+def _mark_drifts(axes: list[Axes], calibrations: list[dict[str, Any]]) -> None:
+    """A line through every strip where the cluster began to change, with the size of the change [%]."""
+    for since_ms, size_pct in data.drifts(calibrations):
+        since = _times(np.array([since_ms]))[0]
+        for strip in axes:
+            strip.axvline(since, color=BAD, lw=1.0, ls="--")
+        early = since_ms < (calibrations[0]["time_ms"] + calibrations[-1]["time_ms"]) / 2
+        axes[0].text(
+            since, 0.97, f" drift {size_pct:+.1f} % ", transform=axes[0].get_xaxis_transform(), fontsize=8, color=BAD,
+            ha="left" if early else "right", va="top", clip_on=True,
+        )  # fmt: skip
 
 
 def _times(epoch_ms: NDArray[Any]) -> NDArray[Any]:

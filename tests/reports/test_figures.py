@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 
+import matplotlib.dates
 import numpy as np
 import pytest
 from matplotlib.image import imread
@@ -98,10 +100,75 @@ def test_steps_are_round_and_bounded(span_ms, step_ms):
 
 def test_parameters_that_belong_together_share_a_strip():
     parameters = {"factor": 9, "groups": {"H": {"levels_w": [50, 60.5], "step_w": 3}}, "weights": {"a": 0.1, "b": 0.9},
-                  "on": True, "none": [], "text": "x"}  # fmt: skip
+                  "on": True, "none": [], "text": "x",
+                  "drift": [{"since_ms": 1, "found_ms": 2, "size_pct": -1.5, "hours": [20, 21]}]}  # fmt: skip
     assert data._strips(parameters) == {
         "factor": {"": 9.0},
         "groups.H.levels_w": {"0": 50.0, "1": 60.5},
         "groups.H.step_w": {"": 3.0},
         "weights": {"a": 0.1, "b": 0.9},
     }
+
+
+def texts(figure) -> list[str]:
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def calibrated(lake, parameters: dict) -> dict:
+    lake.start_run("r", "dc", "pipeline")
+    lake.insert("calibrations", [
+        {"run_id": "r", "datacenter": "dc", "window_index": n, "calibration_id": f"c-{n}", "published": True,
+         "trained_until_ms": 1_700_000_000_000 + n * 3_600_000, "score_mape_pct": 1.0, "created_ms": n,
+         "parameters_json": json.dumps(parameters)} for n in range(4)
+    ])  # fmt: skip
+    return data.find_run(lake, "r")
+
+
+def test_drift_is_marked_on_the_strips_of_the_parameters(empty_lake):
+    since = 1_700_000_000_000 + 2 * 3_600_000
+    drift = {"since_ms": since, "found_ms": since + 60_000, "size_pct": -1.65, "groups": {}, "hours": [20]}
+    figure = figures.calibration_figure(empty_lake, calibrated(empty_lake, {"factor": 9, "drift": [drift]}))
+    assert [axes.get_title() for axes in figure.axes] == ["factor", ""]
+    assert texts(figure) == [" drift -1.6 % "]
+    for axes in figure.axes:
+        at = [matplotlib.dates.date2num(line.get_xdata()[0]) for line in axes.lines if line.get_linestyle() == "--"]
+        assert at == [matplotlib.dates.date2num(np.datetime64(since, "ms"))]
+    assert pixels(figures.calibration_png(empty_lake, "r")).shape[1] == 400
+
+
+def test_a_calibration_without_parameters_says_so(empty_lake):
+    drift = [{"since_ms": 0, "found_ms": 0, "size_pct": 1.0, "groups": {}, "hours": []}]
+    assert texts(figures.calibration_figure(empty_lake, calibrated(empty_lake, {"drift": drift}))) == [
+        "no calibration parameters"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("energies", "text"),
+    [
+        ([], "no proposals"),
+        ([None, None], "none of 2 proposals was simulated"),
+        ([100.0, 100.0], "none of 2 proposals changes the energy by 0.05 % or more"),
+        ([100.0], "the only proposal does not change the energy by 0.05 % or more"),
+    ],
+)
+def test_proposals_without_effect_are_told_in_a_sentence(empty_lake, energies, text):
+    empty_lake.start_run("r", "dc", "pipeline")
+    rows = [
+        {"proposal_id": f"p-{n}", "run_id": "r", "datacenter": "dc", "strategy": "rules", "created_ms": n,
+         "energy_kwh": energy, "baseline_energy_kwh": energy and 100.0} for n, energy in enumerate(energies)
+    ]  # fmt: skip
+    empty_lake.insert("proposals", rows)
+    figure = figures.proposals_figure(empty_lake, data.find_run(empty_lake, "r"))
+    assert texts(figure) == [text]
+
+
+def test_proposals_with_an_effect_are_drawn_beside_those_without(empty_lake):
+    empty_lake.start_run("r", "dc", "pipeline")
+    rows = [
+        {"proposal_id": f"p-{n}", "run_id": "r", "datacenter": "dc", "strategy": "rules", "created_ms": n,
+         "energy_kwh": energy, "baseline_energy_kwh": 100.0} for n, energy in enumerate([80.0, 100.0])
+    ]  # fmt: skip
+    empty_lake.insert("proposals", rows)
+    figure = figures.proposals_figure(empty_lake, data.find_run(empty_lake, "r"))
+    assert texts(figure) == ["+20.0 %", "+0.0 %"]
