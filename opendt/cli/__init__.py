@@ -14,7 +14,7 @@ import signal
 import typer
 
 app = typer.Typer(
-    name="opendt", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
+    name="opendt", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown",
     help="A digital twin for datacenters: replay, simulate, calibrate, optimize, query.",
 )  # fmt: skip
 

@@ -19,7 +19,7 @@ def up(
 ) -> None:
     """Start the Prefect server and UI, the broker, and serve the deployments until control-C.
 
-    Then open the printed address and start [bold]pipeline[/], or: opendt run --remote --trace DIR
+    Then open the printed address and start `pipeline`, or: opendt run --remote --trace DIR
     """
     from opendt.settings import load_settings
 
