@@ -36,22 +36,33 @@ FROM task_events
 GROUP BY run_id, datacenter, task_id
 ;
 
--- energy_by_hour: energy, emission and power per hour of trace time
+-- energy_by_hour: energy, emission and power per hour of trace time; a sample's energy counts in the hour it ends in.
+-- Uncalibrated and measured energy are kept per window: each sample gets its share, by its power and its interval.
+-- The interval of a run's first sample is taken to be that of the next.
 CREATE OR REPLACE VIEW energy_by_hour AS
 WITH steps AS (
-    SELECT *, timestamp_ms - lag(timestamp_ms) OVER (PARTITION BY run_id, datacenter ORDER BY timestamp_ms) AS step_ms
+    SELECT *, coalesce(timestamp_ms - lag(timestamp_ms) OVER run, lead(timestamp_ms) OVER run - timestamp_ms, 1) / 1000.0 AS step_s
     FROM power_samples
+    WINDOW run AS (PARTITION BY run_id, datacenter ORDER BY timestamp_ms)
+), weighed AS (
+    SELECT *, uncalibrated_w * step_s AS uncalibrated_j, measured_w * step_s AS measured_j,
+           sum(uncalibrated_w * step_s) OVER one_window AS window_uncalibrated_j,
+           sum(measured_w * step_s) OVER one_window AS window_measured_j
+    FROM steps
+    WINDOW one_window AS (PARTITION BY run_id, datacenter, window_index)
 )
 SELECT run_id, datacenter, make_timestamptz(1000 * (timestamp_ms // 3600000 * 3600000)) AS hour,
-       sum(energy_j) / 3.6e6 AS energy_kwh,
-       sum(uncalibrated_w * step_ms) / 3.6e9 AS energy_uncalibrated_kwh,
-       sum(measured_w * step_ms) / 3.6e9 AS energy_measured_kwh,
-       sum(carbon_g) / 1000 AS carbon_kg,
+       sum(weighed.energy_j) / 3.6e6 AS energy_kwh,
+       sum(uncalibrated_j * coalesce(windows.energy_uncalibrated_j / nullif(window_uncalibrated_j, 0), 1)) / 3.6e6
+           AS energy_uncalibrated_kwh,
+       sum(measured_j * coalesce(windows.energy_measured_j / nullif(window_measured_j, 0), 1)) / 3.6e6
+           AS energy_measured_kwh,
+       sum(weighed.carbon_g) / 1000 AS carbon_kg,
        avg(simulated_w) / 1000 AS mean_power_kw,
        max(simulated_w) / 1000 AS peak_power_kw,
        avg(utilization_ratio) AS utilization_ratio,
        count(*) AS samples
-FROM steps
+FROM weighed LEFT JOIN windows USING (run_id, datacenter, window_index)
 GROUP BY ALL
 ;
 

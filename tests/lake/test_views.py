@@ -45,7 +45,8 @@ def test_energy_by_hour_adds_up_samples(lake: Lake) -> None:
     assert [row["hour"].hour for row in rows] == [0, 1]
     assert [row["energy_kwh"] for row in rows] == pytest.approx([1.0, 3.0])
     assert [row["carbon_kg"] for row in rows] == pytest.approx([0.04, 0.04])
-    assert rows[1]["energy_measured_kwh"] == pytest.approx(3.3)
+    assert [row["energy_measured_kwh"] for row in rows] == pytest.approx([1.1, 3.3])
+    assert [row["energy_uncalibrated_kwh"] for row in rows] == pytest.approx([0.9, 2.7])
     assert [row["peak_power_kw"] for row in rows] == pytest.approx([1.0, 3.0])
 
 

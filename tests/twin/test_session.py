@@ -97,6 +97,26 @@ def test_a_run_taken_up_again_ends_with_the_same_lake(open_twin, batches, stop_a
     assert content(second.lake, "halves") == content(undisturbed.lake, "whole")
 
 
+ENERGIES = ("energy_kwh", "energy_uncalibrated_kwh", "energy_measured_kwh", "carbon_kg")
+
+
+@pytest.mark.parametrize("window_ms", [HOUR_MS, 25 * 60_000])
+def test_energies_by_hour_add_up_to_the_totals_of_a_resumed_run(world, open_twin, window_ms):
+    """Also where windows and hours do not end together."""
+    batches = list(cut_windows(world.workload, world.power, window_ms))
+    first = open_twin()
+    for batch in batches[:3]:
+        first.process(batch)
+    first.flush()
+    second = open_twin()
+    process_all(second, batches)
+    second.finish()
+    [hours] = second.lake.rows(f"SELECT {', '.join(f'sum({name}) AS {name}' for name in ENERGIES)} FROM energy_by_hour")
+    [totals] = second.lake.rows("SELECT * FROM run_totals")
+    for name in ENERGIES:
+        assert hours[name] == pytest.approx(totals[name], rel=1e-12)
+
+
 def test_a_commit_that_fails_takes_the_session_back_to_the_last_committed_window(open_twin, batches, monkeypatch):
     session = open_twin()
     for batch in batches[:3]:
