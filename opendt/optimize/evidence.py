@@ -14,21 +14,35 @@ from opendt.models.topology import PowerModel, Topology
 from opendt.optimize.uncertainty import NO_EVIDENCE, Evidence
 from opendt.power.pricing import group_models, topology_groups, with_group_models
 
-RECENT = 48  # calibrations and windows looked at
+RECENT = 48  # calibrations, and newest windows, looked at
 
+# Spread over the run, the newest among them.
 _CALIBRATIONS = """
 SELECT parameters_json, method FROM calibrations WHERE run_id = ? AND datacenter = ? AND published
-ORDER BY window_index DESC, created_ms DESC LIMIT ?"""
+QUALIFY (row_number() OVER (ORDER BY window_index DESC, created_ms DESC) - 1) % greatest(1, count(*) OVER () // ?) = 0
+ORDER BY window_index DESC, created_ms DESC"""
 _RATIOS = """
 SELECT energy_measured_j / energy_j AS ratio FROM windows
 WHERE run_id = ? AND datacenter = ? AND energy_measured_j > 0 AND energy_j > 0 AND calibration_id IS NOT NULL
 ORDER BY window_index DESC LIMIT ?"""
 
+# Measured energy over that of the topology as given, in windows that have readings.
+_MEASURED = """
+SELECT sum(energy_measured_j) / nullif(sum(energy_uncalibrated_j), 0) AS ratio FROM windows
+WHERE run_id = ? AND datacenter = ? AND energy_measured_j > 0 AND energy_uncalibrated_j > 0
+AND end_ms > coalesce(?, end_ms - 1) AND start_ms < coalesce(?, start_ms + 1)"""
 
-def calibrated(lake: Lake, run_id: str, datacenter: str, topology: Topology) -> tuple[Topology, Evidence]:
+
+def calibrated(
+    lake: Lake, run_id: str, datacenter: str, topology: Topology, start_ms: int | None = None, end_ms: int | None = None
+) -> tuple[Topology, Evidence]:
     """(topology with the power parameters last calibrated, evidence) of a run; as given where there is none.
 
     Calibrations whose parameters are no topology properties are left out: they cannot price a changed topology.
+
+    Args:
+        start_ms: beginning of the part of the run that is asked about [epoch ms]; None for its own.
+        end_ms: end of that part [epoch ms]; None for its own.
     """
     rows = lake.rows(_CALIBRATIONS, [run_id, datacenter, RECENT])
     fitted = [t for t in (_with_parameters(topology, row["parameters_json"]) for row in rows) if t is not None]
@@ -38,7 +52,8 @@ def calibrated(lake: Lake, run_id: str, datacenter: str, topology: Topology) -> 
     groups = topology_groups(topology)
     ensemble: tuple[tuple[PowerModel, ...], ...] = tuple(group_models(t, groups) for t in fitted)
     source = f"{len(ensemble)} calibrations and {len(ratios)} windows of run {run_id}"
-    return (fitted[0] if fitted else topology), Evidence(ensemble, tuple(ratios), source)
+    (measured,) = lake.rows(_MEASURED, [run_id, datacenter, start_ms, end_ms])
+    return (fitted[0] if fitted else topology), Evidence(ensemble, tuple(ratios), source, measured["ratio"])
 
 
 def _with_parameters(topology: Topology, parameters_json: str | None) -> Topology | None:

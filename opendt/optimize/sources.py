@@ -87,7 +87,8 @@ def from_run(
         raise InputError(f"datacenter {settings.datacenter} has no run {run_id}. See `opendt runs`.", run_id=run_id)
     found = trace or read_trace(find_trace(run_id, rows[0]["trace"], path=rows[0].get("trace_path")))
     topology, last = _last_topology(lake, run_id, settings.datacenter)
-    model, evidence = calibrated(lake, run_id, settings.datacenter, topology)
+    asked = period or Period(None, None)
+    model, evidence = calibrated(lake, run_id, settings.datacenter, topology, asked.start_ms, asked.end_ms)
     history = past_proposals(lake, settings.datacenter, topology.version)
     part = _part(found, period)
     problem = make_problem(

@@ -9,6 +9,7 @@ from typing import Any
 
 from opendt.errors import EngineError, InputError, TopologyError
 from opendt.models.topology import Topology
+from opendt.optimize.anchor import anchored
 from opendt.optimize.changes import apply_changes, canonical
 from opendt.optimize.evaluate import Evaluator, Failed, Simulated
 from opendt.optimize.limits import Limits, make_limits
@@ -76,14 +77,21 @@ def make_problem(
     baseline itself cannot be simulated.
     """
     simulated = model or topology
-    baseline = evaluator.run(simulated)
-    if isinstance(baseline, Failed):
-        raise EngineError(
-            f"the topology in force cannot be simulated on this workload: {baseline.reason}", reason=baseline.reason
-        )
+    baseline = _simulated(evaluator, simulated)
+    simulated, evidence = anchored(baseline, topology, evidence)
+    baseline = _simulated(evaluator, simulated)
     limits = make_limits(simulated, baseline.outcome, evaluator.workload, settings, slo)
     reference = with_reference(slo, baseline.outcome)
     return Problem(topology, simulated, baseline, evaluator, slo, reference, settings, limits, evidence, history)
+
+
+def _simulated(evaluator: Evaluator, topology: Topology) -> Simulated:
+    found = evaluator.run(topology)
+    if isinstance(found, Failed):
+        raise EngineError(
+            f"the topology in force cannot be simulated on this workload: {found.reason}", reason=found.reason
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,11 +32,13 @@ class Evidence:
         ensemble: power models, one per host type each, that recent calibrations chose.
         energy_ratios: measured over simulated energy of recent windows [unitless].
         source: where both come from, in words.
+        measured_ratio: measured energy over that of the topology as given [unitless]; None if unknown.
     """
 
     ensemble: tuple[Models, ...] = ()
     energy_ratios: tuple[float, ...] = ()
     source: str = ""
+    measured_ratio: float | None = None
 
 
 NO_EVIDENCE = Evidence()
@@ -60,7 +62,8 @@ def saving_band(baseline: Simulated, variant: Simulated, evidence: Evidence) -> 
     if windows:
         saved = np.outer(saved, evidence.energy_ratios).ravel()
     low, high = np.quantile(saved, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
-    return float(low), float(high)
+    point = baseline.outcome.energy_kwh - variant.outcome.energy_kwh  # of one of the models; theirs may differ by more
+    return min(float(low), point), max(float(high), point)
 
 
 def energy_kwh(simulated: Simulated, ensemble: Sequence[Models]) -> NDArray[np.float64]:

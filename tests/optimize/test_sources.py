@@ -51,7 +51,8 @@ def _run(lake, settings, world, parameters=(), ratios=(), trace="tiny"):
                                 "topology_json": world.to_json().decode(), "created_ms": 0}])  # fmt: skip
     lake.upsert("windows", [
         key | {"window_index": i, "start_ms": i * HOUR, "end_ms": (i + 1) * HOUR, "energy_j": 3.6e6,
-               "energy_measured_j": 3.6e6 * ratio, "calibration_id": "c", "topology_version": world.version}
+               "energy_measured_j": 3.6e6 * ratio,
+               "energy_uncalibrated_j": 2.4e6, "calibration_id": "c", "topology_version": world.version}
         for i, ratio in enumerate(ratios or [1.0])
     ])  # fmt: skip
     lake.upsert("calibrations", [
@@ -90,12 +91,28 @@ def test_a_question_about_a_run_uses_its_last_topology_and_calibration(lake, set
     source = from_run(settings, lake, "r1", SloSettings())
     assert (source.run_id, source.window_index) == ("r1", 5)
     assert source.problem.topology == topology(9)
-    assert source.problem.model.clusters[0].hosts[0].cpuPowerModel.idlePower == 105.0
+    given_kwh = source.problem.evaluator.run(topology(9)).outcome.energy_kwh
+    assert source.problem.baseline.outcome.energy_kwh == pytest.approx(1.5 * given_kwh), "as was measured"
+    idle_w = source.problem.model.clusters[0].hosts[0].cpuPowerModel.idlePower
     variant = source.problem.evaluator.run(
-        source.problem.model.model_validate(topology(5, idle=105.0).model_dump(mode="json"))
+        source.problem.model.model_validate(topology(5, idle=idle_w, most=idle_w * 2).model_dump(mode="json"))
     )
     found = source.problem.evaluation(variant)
-    assert found.saving_low_kwh < found.saving_kwh <= found.saving_high_kwh * 1.001
+    assert found.saving_low_kwh <= found.saving_kwh <= found.saving_high_kwh
+    assert found.saving_low_kwh < found.saving_high_kwh
+
+
+def test_what_was_measured_is_that_of_the_part_asked_about(lake, settings):
+    ratios = [1.0, 1.0, 1.1, 0.0, 1.2]  # of simulated energy, half more than the topology as given has
+    _run(lake, settings, topology(10), [{"cpuPowerModel.idlePower": 95.0}], ratios)
+
+    def measured(*hours):
+        part = [None if hour is None else hour * HOUR for hour in hours]
+        return calibrated(lake, "r1", settings.datacenter, topology(10), *part)[1].measured_ratio
+
+    assert measured(None, None) == pytest.approx(1.5 * 4.3 / 4)
+    assert (measured(2, None), measured(None, 2)) == pytest.approx((1.5 * 1.15, 1.5))
+    assert measured(3, 4) is None
 
 
 def test_proposals_keep_the_power_model_of_the_topology_they_change(lake, settings):
