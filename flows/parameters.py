@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from opendt.settings import Settings, Speed, load_settings
 
@@ -28,6 +28,24 @@ def _in_order(schema: dict[str, Any]) -> None:
 
 RUN_ID_PATTERN = r"^[A-Za-z0-9._-]{0,80}$"
 DATACENTER_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
+LATEST = "latest"
+
+
+def _id(value: str) -> str:
+    if not re.fullmatch(RUN_ID_PATTERN, value):
+        raise ValueError(f"{value[:100]!r} is no id; letters, digits, '.', '_' and '-' are allowed, at most 80 of them")
+    return value
+
+
+def _no_keyword(value: str) -> str:
+    if value == LATEST:
+        raise ValueError(f"a run cannot be called '{LATEST}': where runs are looked up, that means the newest one")
+    return value
+
+
+# Ids of runs and replays; empty where there is none. The form checks the pattern, the function says what is wrong.
+Id = Annotated[str, Field(json_schema_extra={"pattern": RUN_ID_PATTERN}), AfterValidator(_id)]
+OwnRunId = Annotated[Id, AfterValidator(_no_keyword)]
 CONFIGURED = "as configured"
 
 
@@ -65,8 +83,8 @@ class StreamParameters(Parameters):
         description="host:port,...; empty for the brokers configured, or an embedded broker where there are none.",
     )  # fmt: skip
 
-    replay_id: str = Field(
-        "", title="Replay id", pattern=RUN_ID_PATTERN,
+    replay_id: Id = Field(
+        "", title="Replay id",
         description="Identifies one replay on the stream. Empty: a new one where records are sent, all where they are "
         "read.",
     )  # fmt: skip
@@ -78,8 +96,8 @@ class StreamParameters(Parameters):
 class RunParameters(StreamParameters):
     """A run of the twin: its identity and how it simulates."""
 
-    run_id: str = Field(
-        "", title="Run id", pattern=RUN_ID_PATTERN,
+    run_id: OwnRunId = Field(
+        "", title="Run id",
         description="Empty for a new run. The id of an earlier run resumes it at its first uncommitted window.",
     )  # fmt: skip
     topology: str = Field(
@@ -117,7 +135,7 @@ class ReplayParameters(StreamParameters):
         "carbon.parquet and topology.json.",
     )  # fmt: skip
     speed: Speed = Field(
-        -1.0, title="Speed", description="Trace seconds per second: 1 is real time, 300 an hour in 12 s, "
+        -1.0, json_schema_extra={"minimum": -1}, title="Speed", description="Trace seconds per second: 1 is real time, 300 an hour in 12 s, "
         "-1 as fast as possible.",
     )  # fmt: skip
 
@@ -179,9 +197,7 @@ class OptimizeParameters(Parameters):
     """Look for a topology that meets the objectives with less energy."""
 
     trace: str = Field("", title="Trace", description="Folder of a trace; leave empty when a run id is given.")
-    run_id: str = Field(
-        "", title="Run id", pattern=RUN_ID_PATTERN, description="A run in the lake; leave empty when a trace is given."
-    )
+    run_id: Id = Field("", title="Run id", description="A run in the lake; leave empty when a trace is given.")
     strategy: Literal["as configured", "rules", "bayesian", "random", "llm", "tournament"] = Field(
         "as configured", title="Strategy", description="Who proposes; tournament gives each the same budget."
     )
@@ -229,9 +245,7 @@ class CalibrateParameters(StreamParameters):
     least_gain_points: float = Field(
         0.05, ge=0.05, le=100, title="Least gain [points]", description="Smallest gain in MAPE that is worth a change."
     )
-    of_run: str = Field(
-        "", title="Run to learn from", pattern=RUN_ID_PATTERN, description="Empty for the datacenter's latest run."
-    )
+    of_run: Id = Field("", title="Run to learn from", description="Empty for the datacenter's latest run.")
 
     def _named(self) -> dict[str, Any]:
         return super()._named() | {"calibration.trials": self.trials or None}

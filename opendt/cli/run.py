@@ -160,7 +160,7 @@ def _parameters(given: dict[str, Any], *, live: bool = False) -> Any:
         return (TwinParameters if live else PipelineParameters)(**given)
     except ValidationError as error:
         first = error.errors()[0]
-        where = f"option {'.'.join(map(str, first['loc']))}: " if first["loc"] else ""
+        where = f"option --{'.'.join(map(str, first['loc'])).replace('_', '-')}: " if first["loc"] else ""
         raise InputError(f"{where}{sentence(first)}") from None
 
 

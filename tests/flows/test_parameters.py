@@ -3,7 +3,15 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from flows.parameters import Parameters, PipelineParameters, ReplayParameters, TwinParameters
+from flows.parameters import (
+    RUN_ID_PATTERN,
+    CalibrateParameters,
+    OptimizeParameters,
+    Parameters,
+    PipelineParameters,
+    ReplayParameters,
+    TwinParameters,
+)
 from opendt.errors import ConfigError
 from opendt.settings import Settings
 
@@ -51,6 +59,28 @@ def test_an_unknown_setting_is_refused_by_name():
 def test_a_wrong_value_is_refused_in_the_form(wrong):
     with pytest.raises(ValidationError):
         PipelineParameters(**({"trace": "t"} | wrong))
+
+
+@pytest.mark.parametrize("run_id", ["../../evil", "a b", "x" * 81, "ä", "a\n"])
+def test_an_id_that_is_none_is_refused_with_what_is_allowed(run_id):
+    with pytest.raises(ValidationError, match=r"is no id; letters, digits, '\.', '_' and '-' are allowed, at most 80"):
+        PipelineParameters(trace="t", run_id=run_id)
+
+
+def test_no_run_takes_the_word_for_the_newest_one_as_its_id():
+    with pytest.raises(ValidationError, match="cannot be called 'latest'"):
+        TwinParameters(run_id="latest")
+    assert TwinParameters(run_id="latest-1").run_id == "latest-1"
+    assert OptimizeParameters(run_id="latest").run_id == "latest"
+
+
+def test_the_form_checks_ids_too():
+    for model, name in (
+        (PipelineParameters, "run_id"),
+        (ReplayParameters, "replay_id"),
+        (CalibrateParameters, "of_run"),
+    ):
+        assert model.model_json_schema()["properties"][name]["pattern"] == RUN_ID_PATTERN
 
 
 @pytest.mark.parametrize("model", MODELS)
