@@ -67,10 +67,19 @@ class Local:
         server = PrefectServer(self.settings.prefect, log)
         self.say(f"Prefect server on {server.ui_url} ...")
         stack.enter_context(server)
+        lake = describe_lake(self.settings)
+        if server.started:
+            self.say(f"Prefect server started, log in {server.log}")
+            self.say(f"Results go to the lake {lake}")
+            return server
+        others = (
+            "and so do those that another `opendt up` there takes up from now on"
+            if self._forms["*"].get("lake")
+            else "those that another `opendt up` there takes up go to its own"
+        )
         self.say(
-            f"Prefect server started, log in {server.log}"
-            if server.started
-            else f"Using the Prefect server that is already at {server.ui_url}; it is left running at the end."
+            f"Using the Prefect server that is already at {server.ui_url}; it is left running at the end. Runs taken "
+            f"up here go to the lake {lake}, {others}; another --port keeps the two apart."
         )
         return server
 
@@ -107,6 +116,12 @@ class Local:
         self.say(f"Deployments: {names}")
         self.say(f"Open {server.ui_url}/deployments and start 'pipeline', or: opendt run --remote --trace DIR")
         self.say("Control-C ends everything started here.")
+
+
+def describe_lake(settings: Settings) -> str:
+    """Where the lake of the settings is: its folder, and the place of its files where that is another."""
+    lake = settings.lake
+    return f"{lake.path.resolve()}" + (f" with its files in {lake.data_path}" if lake.data_path else "")
 
 
 async def _until_failed(server: PrefectServer) -> None:

@@ -135,8 +135,8 @@ class ReplayParameters(StreamParameters):
         "carbon.parquet and topology.json.",
     )  # fmt: skip
     speed: Speed = Field(
-        -1.0, json_schema_extra={"minimum": -1}, title="Speed", description="Trace seconds per second: 1 is real time, 300 an hour in 12 s, "
-        "-1 as fast as possible.",
+        -1.0, json_schema_extra={"minimum": -1}, title="Speed",
+        description="Trace seconds per second: 1 is real time, 300 an hour in 12 s, -1 as fast as possible.",
     )  # fmt: skip
 
     def _named(self) -> dict[str, Any]:

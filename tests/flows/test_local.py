@@ -232,6 +232,25 @@ def test_a_server_that_is_there_already_is_used_and_left_running(prefect_server,
     assert prefect_version(prefect_server.url)
 
 
+@pytest.mark.parametrize(
+    ("form", "others"),
+    [({"lake": "given"}, "and so do those that another"), ({}, "another `opendt up` there takes up go to its own")],
+)
+def test_a_second_up_says_which_lake_runs_will_use(prefect_server, tmp_path, form, others):
+    from contextlib import ExitStack
+
+    from flows.local import Local
+    from opendt.settings import LakeSettings, Settings
+
+    said = []
+    settings = Settings(prefect=prefect_server.settings, lake=LakeSettings(path=tmp_path / "lake"))
+    with ExitStack() as stack:
+        Local(settings, form=form, say=said.append)._start_server(stack, tmp_path / "log")
+    assert prefect_server.ui_url in said[-1]
+    assert f"go to the lake {tmp_path / 'lake'}" in said[-1]
+    assert others in said[-1]
+
+
 def test_a_server_that_cannot_start_tells_its_last_words(tmp_path, monkeypatch):
     from flows.server import PrefectServer
     from opendt.errors import TerminalError

@@ -56,6 +56,15 @@ def test_what_is_given_is_stronger_and_overrides_are_joined_by_name(start):
     assert kept["overrides"] == {"windows.length_s": 900, "engine.seed": 2, "stream.speed": 300}
 
 
+def test_the_form_is_that_of_the_last_up(start):
+    (again,) = [d for d in serve.deployments(Settings()) if d.name == "pipeline"]
+    again.apply()
+    kept, result, said = start(run_id="r")
+    assert kept == {"trace": kept["trace"], "run_id": "r"}
+    assert result["lake"] is None
+    assert "results go to" not in said
+
+
 def test_an_unknown_deployment_is_one_sentence_with_a_way_out(prefect_api):
     with pytest.raises(InputError, match=r"knows no deployment pipeline/nowhere\. Start `opendt up`"):
         runtime.run_remote("pipeline/nowhere", PipelineParameters(trace="t"), prefect_api.settings)
