@@ -9,6 +9,7 @@ import numpy as np
 from opendt.models.telemetry import CarbonTrace, PowerSeries
 from opendt.models.topology import Topology
 from opendt.models.workload import Tasks
+from opendt.traces.plausible import doubts
 from opendt.traces.reader import Trace
 from opendt.traces.slicing import fragment_begin_ms
 from opendt.units import J_PER_KWH, MS_PER_HOUR, MS_PER_S, iso, mem_capacity_to_mib
@@ -166,7 +167,7 @@ def _warnings(trace: Trace, end_ms: int) -> list[str]:
         found.append(f"carbon intensity begins at {iso(int(trace.carbon.timestamp_ms[0]))}, after the first submission")
     if trace.carbon is not None and int(trace.carbon.timestamp_ms[-1]) < trace.origin_ms:
         found.append(f"carbon intensity ends at {iso(int(trace.carbon.timestamp_ms[-1]))}, before the first submission")
-    return found
+    return found + doubts(trace)
 
 
 def _misfits(runnable: Tasks, topology: Topology) -> list[str]:
