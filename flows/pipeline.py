@@ -19,6 +19,7 @@ from opendt.settings import StreamSettings
 from opendt.stream.broker import broker
 from opendt.stream.replay_process import ReplayProcess
 from opendt.stream.source import open_windows
+from opendt.traces.plausible import doubts
 from opendt.twin.run import open_session
 from opendt.twin.session import TwinSession
 from opendt.twin.totals import RunSummary
@@ -54,7 +55,7 @@ def pipeline(params: PipelineParameters) -> RunSummary:
                 f"{found.fragments:,}",
                 trace.name,
             )
-            for sentence in found.sentences():
+            for sentence in (*found.sentences(), *doubts(trace)):
                 say("%s.", sentence)
             session = stack.enter_context(open_session(settings, run_id, trace=trace))
             if session.next_index:
