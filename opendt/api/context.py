@@ -19,6 +19,7 @@ from opendt.api.security import Guard, RateLimit
 from opendt.api.series import SeriesReader
 from opendt.lake import Lake
 from opendt.lake.connection import catalog_file
+from opendt.lake.queries import LATEST_FIRST, LATEST_TABLES
 from opendt.lake.reader import Commit, LakeReader, RunKey
 from opendt.lake.sql_process import SqlPool
 from opendt.settings import Settings
@@ -101,18 +102,19 @@ class Context:
             store.close()
 
     def run_key(self, run_id: str, datacenter: str | None = None, at: Commit | None = None) -> RunKey:
-        """A run that exists; ``latest`` names the one started last.
+        """A run that exists; ``latest`` names the one started last, of those with a committed window if there are any.
 
         Raises ``NotFoundError`` when there is none.
         """
-        where = "" if run_id == LATEST else "AND run_id = ?"
+        latest = run_id == LATEST
+        where = "" if latest else "AND run_id = ?"
         where += " AND datacenter = ?" if datacenter else ""
-        given = (() if run_id == LATEST else (run_id,)) + ((datacenter,) if datacenter else ())
+        given = (() if latest else (run_id,)) + ((datacenter,) if datacenter else ())
+        order = LATEST_FIRST if latest else "started_ms DESC, run_id DESC"
         found = self.lake.recent(
-            f"SELECT run_id, datacenter FROM runs WHERE true {where} "
-            "ORDER BY datacenter = ? DESC, started_ms DESC, run_id DESC LIMIT 1",
+            f"SELECT run_id, datacenter FROM runs WHERE true {where} ORDER BY datacenter = ? DESC, {order} LIMIT 1",
             (*given, self.settings.datacenter),
-            tables=("runs",),
+            tables=LATEST_TABLES if latest else ("runs",),
             at=at,
         )
         if not found:

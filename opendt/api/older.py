@@ -15,7 +15,7 @@ from opendt.units import iso
 
 
 def latest_run(ctx: Context) -> RunKey | None:
-    """The run started last, or None before the first."""
+    """What ``latest`` names, or None before the first run."""
     try:
         return ctx.run_key("latest")
     except (NotFoundError, NoLakeError):

@@ -13,7 +13,12 @@ from opendt.api.series import Span
 
 RunId = Annotated[
     str,
-    Path(min_length=1, max_length=200, description="A run, or `latest` for the one started last.", examples=["latest"]),
+    Path(
+        min_length=1,
+        max_length=200,
+        description="A run, or `latest` for the one started last that has committed a window (else just started last).",
+        examples=["latest"],
+    ),
 ]
 DatacenterQuery = Annotated[
     str | None, Query(max_length=200, description="Datacenter; the configured one, or the run's, when left out.")

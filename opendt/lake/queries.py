@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+# Order of table ``runs`` whose first row is the latest run: one that failed before its first window is not what people
+# look for, so runs with a committed window come before those without; newest first. View ``latest_run`` does the same.
+LATEST_FIRST = "(run_id, datacenter) IN (SELECT (run_id, datacenter) FROM windows) DESC, started_ms DESC, run_id DESC"
+LATEST_TABLES = ("runs", "windows")
+
 # Runs with their totals: what the run's end wrote, else what its windows have added up so far.
 RUNS = """
 SELECT run_id, datacenter, kind, state, reason, make_timestamptz(started_ms * 1000) AS started,

@@ -135,7 +135,8 @@ SELECT closed.*, samples.* EXCLUDE (run_id, datacenter), events.* EXCLUDE (run_i
 FROM closed LEFT JOIN samples USING (run_id, datacenter) LEFT JOIN events USING (run_id, datacenter)
 ;
 
--- latest_run: the run started last in each datacenter, with its totals so far
+-- latest_run: the run started last in each datacenter, with its totals so far; one without a committed window only where
+-- there is no other
 CREATE OR REPLACE VIEW latest_run AS
 SELECT run_id, datacenter, kind, state, reason, make_timestamptz(started_ms * 1000) AS started,
        make_timestamptz(ended_ms * 1000) AS ended, trace, engine, engine_version, code_version,
@@ -144,7 +145,7 @@ SELECT run_id, datacenter, kind, state, reason, make_timestamptz(started_ms * 10
        totals.mape_pct, totals.uncalibrated_mape_pct, totals.persistence_mape_pct, totals.peak_power_kw,
        totals.runtime_h, totals.mean_wait_s, runs.wall_s
 FROM runs LEFT JOIN run_totals AS totals USING (run_id, datacenter)
-QUALIFY row_number() OVER (PARTITION BY datacenter ORDER BY started_ms DESC, run_id DESC) = 1
+QUALIFY row_number() OVER (PARTITION BY datacenter ORDER BY totals.windows IS NOT NULL DESC, started_ms DESC, run_id DESC) = 1
 ;
 
 -- slo_compliance: each target in force beside what each run reached; met is null while the value is unknown.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from opendt.errors import InputError
 from opendt.lake import Lake
-from opendt.lake.queries import RUNS
+from opendt.lake.queries import LATEST_FIRST, RUNS
 
 Columns = dict[str, NDArray[Any]]
 
@@ -40,8 +40,8 @@ def find_run(lake: Lake, run_id: str, datacenter: str | None = None) -> dict[str
 
 
 def latest_run_id(lake: Lake) -> str:
-    """Id of the run started last; ``InputError`` when there is none."""
-    found = lake.rows("SELECT run_id FROM runs ORDER BY started_ms DESC, run_id DESC LIMIT 1")
+    """Id of the run started last, of those with a committed window if any; ``InputError`` when there is none."""
+    found = lake.rows(f"SELECT run_id FROM runs ORDER BY {LATEST_FIRST} LIMIT 1")
     if not found:
         raise InputError("the lake holds no runs yet: try `opendt demo`.")
     return str(found[0]["run_id"])

@@ -11,6 +11,8 @@ import pyarrow as pa
 import pytest
 from starlette.testclient import TestClient
 
+from opendt.lake import Lake
+
 from .conftest import AUTH, window
 
 
@@ -41,6 +43,30 @@ def test_one_run_tells_where_its_numbers_come_from(client: TestClient) -> None:
 
 def test_latest_prefers_the_configured_datacenter(client: TestClient) -> None:
     assert client.get("/api/runs/latest?datacenter=other").json()["run_id"] == "run-0"
+
+
+def test_latest_is_a_run_with_windows_as_soon_as_there_is_one(own: TestClient) -> None:
+    """A run that never came to its first window does not hide the one before."""
+
+    def latest() -> list[str]:
+        return [own.get(path).json()["run_id"] for path in ("/api/runs/latest", "/api/status")]
+
+    assert latest() == ["run-1", "run-1"]
+    with Lake.open(own.app.state.context.settings.lake) as lake:  # type: ignore[attr-defined]
+        lake.start_run("run-2", "dc", "pipeline")
+        lake.finish_run("run-2", "dc", "failed", "no broker")
+        assert latest() == ["run-1", "run-1"]
+        lake.start_run("run-3", "dc", "pipeline")
+        assert latest() == ["run-1", "run-1"]
+        lake.commit_window(window(0, "run-3"))  # a commit that leaves table runs alone
+        assert latest() == ["run-3", "run-3"]
+
+
+def test_latest_falls_back_to_a_run_without_windows(bare: TestClient) -> None:
+    with Lake.open(bare.app.state.context.settings.lake) as lake:  # type: ignore[attr-defined]
+        for n, run_id in enumerate(("run-a", "run-b")):
+            lake.start_run(run_id, "dc", "pipeline", started_ms=n)
+    assert bare.get("/api/runs/latest").json()["run_id"] == "run-b"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ import pytest
 
 from opendt.lake import Lake
 from opendt.lake.migrate import view_statements
+from opendt.lake.queries import LATEST_FIRST
+from opendt.reports.data import latest_run_id
 from opendt.settings import LakeSettings
 
 from .conftest import make_window
@@ -83,9 +85,17 @@ def test_run_totals_and_latest_run(lake: Lake) -> None:
     assert totals["mean_wait_s"] == pytest.approx(2.0)
     latest = lake.rows("SELECT run_id, datacenter, windows FROM latest_run ORDER BY datacenter")
     assert latest == [
-        {"run_id": "run-z", "datacenter": "dc", "windows": 0},
+        {"run_id": "run-a", "datacenter": "dc", "windows": 2},  # run-z started later and has no window
         {"run_id": "run-o", "datacenter": "other", "windows": 0},
     ]
+
+
+def test_every_way_to_ask_names_the_same_latest_run(lake: Lake) -> None:
+    for datacenter in ("dc", "other"):
+        asked = f"SELECT run_id FROM runs WHERE datacenter = ? ORDER BY {LATEST_FIRST} LIMIT 1"
+        (row,) = lake.rows(asked, [datacenter])
+        assert lake.rows("SELECT run_id FROM latest_run WHERE datacenter = ?", [datacenter]) == [row]
+    assert latest_run_id(lake) == "run-a"
 
 
 def test_slo_compliance_compares_with_the_targets_in_force(lake: Lake) -> None:
