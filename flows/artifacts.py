@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -90,10 +91,11 @@ def run_markdown(summary: RunSummary, dashboard: str) -> str:
         ("Wall time", f"{summary.wall_s:.1f} s"),
     ]  # fmt: skip
     table = "\n".join(f"| {name} | {text} |" for name, text in rows)
-    lake = f" --lake {summary.lake}"
+    lake = f" --lake {shlex.quote(summary.lake)}"
+    query = f"select * from energy_by_hour where run_id = '{summary.run_id}' order by hour"
     return (
         f"## Run {summary.run_id} of {summary.datacenter}: {summary.state}\n\n| what | result |\n|---|---|\n{table}\n\n"
-        f"- Results with SQL: `opendt sql \"select * from energy_by_hour where run_id = '{summary.run_id}'\"{lake}`\n"
+        f'- Results with SQL: `opendt sql "{query}"{lake}`\n'
         f"- Report: `opendt report run {summary.run_id}{lake}`, or the deployment report\n"
         f"- [Dashboard]({dashboard}), while `opendt api{lake}` or the deployment serve-api runs\n"
     )

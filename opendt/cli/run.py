@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -250,12 +251,20 @@ def print_summary(summary: dict[str, Any]) -> None:
     for name, text in rows:
         table.add_row(name, text)
     console.print(table)
-    lake = summary["lake"]
-    option = "" if lake == "data/lake" else f" --lake {lake}"
     console.print("\nNext:")
-    console.print(f'  opendt sql "select * from energy_by_hour limit 24"{option}   # results with SQL', soft_wrap=True)
-    console.print(f"  opendt api{option}   # REST API and dashboard on http://127.0.0.1:8080", soft_wrap=True)
-    console.print("  opendt up   # Prefect UI on http://127.0.0.1:4200: start, schedule and watch runs", soft_wrap=True)
+    for hint in hints(summary["run_id"], summary["lake"]):
+        console.print(f"  {hint}", soft_wrap=True, markup=False)
+
+
+def hints(run_id: str, lake: str) -> list[str]:
+    """Commands to try after a run, ready for a shell, each with a comment."""
+    option = "" if lake == "data/lake" else f" --lake {shlex.quote(lake)}"
+    query = f"select * from energy_by_hour where run_id = '{run_id}' order by hour limit 24"
+    return [
+        f'opendt sql "{query}"{option}   # results with SQL',
+        f"opendt api{option}   # REST API and dashboard on http://127.0.0.1:8080",
+        f"opendt up{option}   # Prefect UI on http://127.0.0.1:4200: start, schedule and watch runs",
+    ]
 
 
 def _resumed(summary: dict[str, Any]) -> str:

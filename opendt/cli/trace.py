@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -78,7 +79,7 @@ def fetch(
         return
     what = f"{fetched.downloaded_bytes:,} bytes fetched" if fetched.downloaded_bytes else "already there"
     _say(f"{fetched.path}: {fetched.files} files verified, {what}")
-    _say(f"next: opendt trace info {fetched.path}")
+    _next("opendt trace info", fetched.path)
 
 
 @trace_app.command("make")
@@ -120,7 +121,7 @@ def make(
         f"{made.path}: {made.tasks:,} tasks ({made.tasks_run:,} will run), {made.fragments:,} fragments, "
         f"{made.power_samples:,} power samples, {made.energy_kwh:,.1f} kWh"
     )
-    _say(f"next: opendt run --trace {made.path}")
+    _next("opendt run --trace", made.path)
 
 
 @trace_app.command("convert")
@@ -158,11 +159,15 @@ def convert(
     )
     for what, count in {**converted.dropped, **converted.notes}.items():
         _say(f"[yellow]note:[/] {count:,} x {what}")
-    _say(f"next: opendt trace info {converted.path}")
+    _next("opendt trace info", converted.path)
 
 
 def _say(text: str) -> None:
     console.print(text, soft_wrap=True)  # paths and commands must survive copying
+
+
+def _next(command: str, folder: Path) -> None:
+    console.print(f"next: {command} {shlex.quote(str(folder))}", soft_wrap=True, markup=False)
 
 
 def _rows(name: str, value: Any) -> list[tuple[str, Any]]:

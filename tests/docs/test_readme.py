@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -34,6 +35,10 @@ def demo(tmp_path_factory) -> Path:
     assert done.returncode == 0, done.stderr[-2000:]
     for line in ("windows", "tasks", "energy", "error (MAPE)", "persistence", "wall time", "Next:"):
         assert line in done.stdout
+    hint = next(line for line in done.stdout.splitlines() if "opendt sql" in line)
+    hours = json.loads(call(*shlex.split(hint, comments=True)[1:], "--json", cwd=folder).stdout)
+    assert len(hours) == 24
+    assert hours == sorted(hours, key=lambda row: row["hour"])
     (folder / "data/traces/demo/1d-20h-1").rename(folder / "data/traces/demo/7d-277h-1")
     return folder
 
