@@ -75,4 +75,4 @@ class Ahead:
 
     def close(self) -> None:
         """Release the client."""
-        self._client.close()
+        kafka.close(self._client)

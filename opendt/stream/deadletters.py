@@ -140,4 +140,4 @@ def _original(settings: StreamSettings, topic: str, partition: int, offset: int)
                 return (message.key(), message.value(), message.headers()) if same else None
         return None
     finally:
-        client.close()
+        kafka.close(client)

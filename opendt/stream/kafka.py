@@ -6,6 +6,7 @@ Settings under ``stream.security`` reach librdkafka as they are; their values ne
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ OFFSET_BEGINNING: int = ck.OFFSET_BEGINNING
 OFFSET_END: int = ck.OFFSET_END
 EMBEDDED_CLUSTER = "mockCluster"  # how librdkafka's mock cluster names itself
 TIMEOUT_S = 15.0
+CLOSE_S = 3.0
 
 _Code = ck.KafkaError
 _UNREACHABLE = {
@@ -293,6 +295,22 @@ def commit(client: Any, offsets: Mapping[tuple[str, int], int]) -> None:
             client.commit(offsets=partitions(offsets), asynchronous=True)
         except ck.KafkaException as error:
             log.info("progress not committed: %s", error)
+
+
+def close(*consumers: Any, timeout_s: float = CLOSE_S) -> None:
+    """Close consumers, waiting for all of them together no longer than ``timeout_s`` [s].
+
+    librdkafka's own close waits for the answer to every commit, for ever when the broker is gone. A consumer that is
+    not closed in time is left to a thread, which ends when the broker is back or with this process.
+    """
+    closing = [threading.Thread(target=client.close, name="closing", daemon=True) for client in consumers]
+    for thread in closing:
+        thread.start()
+    deadline = time.monotonic() + timeout_s
+    for thread in closing:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    if any(thread.is_alive() for thread in closing):
+        log.warning("the broker did not confirm the last progress within %g s; left without it", timeout_s)
 
 
 def committed(client: Any, wanted: Iterable[tuple[str, int]], settings: StreamSettings) -> dict[tuple[str, int], int]:

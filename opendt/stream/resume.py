@@ -31,7 +31,7 @@ def last_sequences(
                 found[where] = last + 1
         return found
     finally:
-        client.close()
+        kafka.close(client)
 
 
 def _search(

@@ -120,12 +120,11 @@ class WindowStream:
         self._stop.set()
 
     def close(self) -> None:
-        """Tell the group how far reading came and leave."""
+        """Tell the group how far reading came and leave; within seconds, also when the broker is gone."""
         if self._client is not None:
-            kafka.commit(self._client, self.windower.ledger.progress())
-            self._client.close()
-            self._asking.close()
-            self._client = None
+            client, self._client = self._client, None
+            kafka.commit(client, self.windower.ledger.progress())
+            kafka.close(client, self._asking)
             self._dead_letters.close()
 
     def _partitions(self, names: tuple[str, ...]) -> list[Partition]:

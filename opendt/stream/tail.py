@@ -66,7 +66,7 @@ def tail(
         kafka.assign(client, starts)
         yield from _read(client, settings, starts, ends, follow, silence_s)
     finally:
-        client.close()
+        kafka.close(client)
 
 
 def _read(
