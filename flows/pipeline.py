@@ -14,7 +14,7 @@ from flows.heartbeat import heartbeats
 from flows.hooks import mark_run
 from flows.parameters import PipelineParameters
 from flows.progress import Progress
-from flows.runtime import default_run_id, run_name, say
+from flows.runtime import default_run_id, run_name, say, warn
 from opendt.settings import StreamSettings
 from opendt.stream.broker import broker
 from opendt.stream.replay_process import ReplayProcess
@@ -55,8 +55,10 @@ def pipeline(params: PipelineParameters) -> RunSummary:
                 f"{found.fragments:,}",
                 trace.name,
             )
-            for sentence in (*found.sentences(), *doubts(trace)):
+            for sentence in found.sentences():
                 say("%s.", sentence)
+            for question in doubts(trace):
+                warn("%s", question[0].upper() + question[1:])
             session = stack.enter_context(open_session(settings, run_id, trace=trace))
             if session.next_index:
                 say("Resuming at window %d.", session.next_index)

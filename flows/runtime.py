@@ -168,5 +168,13 @@ def flow_run_id_as_run_id(kind: str, flow_run_id: str) -> str:
 
 def say(text: str, *values: Any) -> None:
     """Log a sentence: to the flow run's log inside one, to the program's log elsewhere."""
-    logger = get_run_logger() if FlowRunContext.get() is not None else log
-    logger.info(text, *values)
+    _logger().info(text, *values)
+
+
+def warn(text: str, *values: Any) -> None:
+    """The same for what somebody should look at; shown on stderr too."""
+    _logger().warning(text, *values)
+
+
+def _logger() -> Any:
+    return get_run_logger() if FlowRunContext.get() is not None else log

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import orjson
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from opendt.errors import OpenDTError
@@ -230,3 +233,16 @@ def flow_run(url: str, run_id: str = "run-1") -> dict:
     with urllib.request.urlopen(request) as answer:
         (found,) = orjson.loads(answer.read())
     return found
+
+
+def test_a_unit_that_looks_wrong_is_doubted_at_the_start(trace, tmp_path):
+    folder = tmp_path / "in-kilowatts"
+    shutil.copytree(trace, folder)
+    file = folder / "consumption.parquet"
+    table = pq.read_table(file)
+    at = table.schema.get_field_index("power_draw")
+    pq.write_table(table.set_column(at, "power_draw", pc.divide(table["power_draw"], 1000.0)), file)
+    done = subprocess.run(command(folder, tmp_path / "lake"), capture_output=True, timeout=120, check=True)
+    assert b"Measured power is " in done.stderr
+    assert b"is power_draw in watts" in done.stderr
+    assert orjson.loads(done.stdout)["state"] == "completed"
