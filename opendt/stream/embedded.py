@@ -6,17 +6,16 @@ parent dies. Nothing survives it.
 
 from __future__ import annotations
 
-import signal
+import os
 import sys
 
 from opendt.stream import kafka
-from opendt.stream.process import die_with_parent
+from opendt.stream.process import leave_signals_to_parent
 
 
 def main() -> None:
     """Start the cluster, print its address, wait for the end."""
-    die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes our input
+    leave_signals_to_parent(lambda: os._exit(0))
     cluster, address = kafka.mock_cluster()
     print(address, flush=True)
     sys.stdin.buffer.read()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import queue
-import signal
 import subprocess
 import sys
 import threading
@@ -27,7 +26,7 @@ from pydantic import SecretStr
 from opendt import errors
 from opendt.errors import OpenDTError, TransientError
 from opendt.settings import StreamSettings
-from opendt.stream.process import die_with_parent
+from opendt.stream.process import leave_signals_to_parent
 from opendt.stream.replay import Replay, ReplayProgress, ReplayReport
 
 _GRACE_S = 20.0
@@ -236,13 +235,12 @@ def _obey(replay: Replay, commands: FileIO) -> None:
 
 def main() -> None:
     """Do the job on standard input."""
-    die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes our input
+    leave_signals_to_parent(lambda: os._exit(1))
     commands = FileIO(sys.stdin.fileno(), closefd=False)  # unbuffered: the listening thread may be cut off at exit
     job, settings = _read_job(commands.readline())
     try:
         replay = _prepare(job, settings)
-        signal.signal(signal.SIGTERM, lambda *_: replay.stop())
+        leave_signals_to_parent(replay.stop)
         threading.Thread(target=_obey, args=(replay, commands), daemon=True).start()
         _answer({"report": replay.run().as_dict()})
     except OpenDTError as error:

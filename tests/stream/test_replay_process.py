@@ -61,15 +61,26 @@ def test_leaving_the_block_stops_it_cleanly(folder, embedded):
         os.kill(pid, 0)
 
 
-def test_sigterm_flushes_and_reports(folder, embedded):
-    slow = embedded.model_copy(update={"speed": 1.0})
-    started = []
-    with ReplayProcess(folder, slow, "dc", "r1", on_progress=started.append) as replay:
-        deadline = time.monotonic() + 20
-        while not started and time.monotonic() < deadline:
-            time.sleep(0.01)
+def test_sigterm_is_left_to_the_parent_which_has_it_flush_and_report(folder, embedded):
+    paced = embedded.model_copy(update={"speed": 600.0})
+    sent = []
+    with ReplayProcess(
+        folder, paced, "dc", "r1", on_progress=lambda progress: sent.append(progress.messages)
+    ) as replay:
+        wait_for(lambda: sent)
         os.kill(replay.pid, 15)
+        heard = len(sent)
+        wait_for(lambda: len(sent) > heard + 2 and sent[-1] > sent[heard])
+        assert replay.poll() is None
+        replay.stop()
         assert replay.wait(20).state == "stopped"
+
+
+def wait_for(happened, timeout_s=20):
+    deadline = time.monotonic() + timeout_s
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_without_a_reader_the_embedded_broker_is_not_flooded(make, tmp_path, embedded):
