@@ -127,29 +127,40 @@ def make(
 @trace_app.command("convert")
 @command
 def convert(
-    source: Annotated[Path, typer.Argument(help="SWF file, or folder of Bitbrains CSV files.", metavar="SRC")],
+    source: Annotated[
+        Path, typer.Argument(help="SWF file, folder of Bitbrains CSV files, or trace folder.", metavar="SRC")
+    ],
     dest: Annotated[Path, typer.Argument(help="Trace folder to create.", metavar="DEST")],
-    kind: Annotated[str, typer.Option("--from", help="Format of SRC: swf or gwa-bitbrains.")],
+    kind: Annotated[
+        str, typer.Option("--from", help="Format of SRC: swf, gwa-bitbrains, or opendc to write a trace again.")
+    ],
     core_speed: Annotated[float, typer.Option(help="Speed of a core [MHz], for swf.")] = 2100.0,
     cores_per_host: Annotated[
         int | None, typer.Option(help="Split jobs into tasks of at most this many cores, for swf.")
     ] = None,
-    skip_invalid: Annotated[bool, typer.Option("--skip-invalid", help="Drop and count bad lines.")] = False,
+    skip_invalid: Annotated[bool, typer.Option("--skip-invalid", help="Drop and count bad lines or rows.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a folder that is not empty.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Convert another format into a trace folder, and report what was dropped or assumed."""
+    """Convert another format into a trace folder, and report what was dropped or assumed.
+
+    Example: opendt trace convert data/traces/mine data/traces/clean --from opendc --skip-invalid
+    """
     from opendt.errors import InputError
     from opendt.traces.convert import SwfOptions, convert_trace, read_bitbrains, read_swf
+    from opendt.traces.convert.opendc import clean_trace
 
     swf = SwfOptions(core_speed, cores_per_host)
     readers = {
         "swf": lambda check: read_swf(source, check, swf),
         "gwa-bitbrains": lambda check: read_bitbrains(source, check),
     }
-    if kind not in readers:
-        raise InputError(f"--from is {kind!r}; must be one of {', '.join(readers)}.")
-    converted = convert_trace(readers[kind], dest, skip_invalid=skip_invalid, force=force)
+    if kind == "opendc":
+        converted = clean_trace(source, dest, skip_invalid=skip_invalid, force=force)
+    elif kind in readers:
+        converted = convert_trace(readers[kind], dest, skip_invalid=skip_invalid, force=force)
+    else:
+        raise InputError(f"--from is {kind!r}; must be one of {', '.join(readers)}, opendc.")
     if as_json:
         print_json(asdict(converted))
         return

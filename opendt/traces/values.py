@@ -42,7 +42,8 @@ class RowCheck:
         if not self.skip_invalid:
             row = int(np.argmax(bad))
             raise TraceError(
-                f"{self.file} row {row}: {column} {say(row)}. Fix the trace or drop the row with --skip-invalid.",
+                f"{self.file} row {row}: {column} {say(row)}. Fix the trace, or write it again without such rows: "
+                "opendt trace convert SRC DEST --from opendc --skip-invalid.",
                 file=self.file, row=row, column=column,
             )  # fmt: skip
         if self.keep is None:
