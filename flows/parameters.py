@@ -189,7 +189,7 @@ class ReportParameters(Parameters):
 
     run_id: str = Field("latest", min_length=1, title="Run id", description="Run to report on; latest for the newest.")
     out: str = Field(
-        "", title="Folder", description="Where to write; empty for artifacts/reports and the run id."
+        "", title="Folder", description="Where to write; empty for reports/ and the run id in the lake."
     )  # fmt: skip
 
 
@@ -258,7 +258,7 @@ class NightlyParameters(CalibrateParameters):
         12.0, ge=0, le=24 * 31, title="Once per [h]",
         description="Do nothing if a night completed within so many hours, so that missed ones are caught up once.",
     )  # fmt: skip
-    out: str = Field("", title="Folder", description="Where to write the report; empty for artifacts/reports.")
+    out: str = Field("", title="Folder", description="Where to write the report; empty for reports/ in the lake.")
 
 
 def _chosen(value: str) -> str | None:

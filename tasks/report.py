@@ -14,18 +14,17 @@ from tasks.policy import step
 if TYPE_CHECKING:  # draws with matplotlib, which takes a second to import
     from opendt.reports.run import RunReport
 
-REPORTS = Path("artifacts/reports")
-
 
 @step(run_name="{run_id} report")
 def write_report(settings: LakeSettings, run_id: str, datacenter: str | None, out: str = "") -> RunReport:
-    """Write a run's report; ``latest`` is the newest run, the folder is named after the run unless given."""
+    """Write a run's report; ``latest`` is the newest run. Beside the lake's data unless a folder is given: a worker runs
+    flows in a folder that is gone afterwards."""
     from opendt.reports import data
     from opendt.reports.run import write_run_report
 
     with Lake.open(settings, read_only=True) as lake:
         known = data.find_run(lake, data.latest_run_id(lake) if run_id == "latest" else run_id, datacenter)
-        folder = Path(out) if out else REPORTS / known["run_id"]
+        folder = Path(out) if out else settings.path / "reports" / known["run_id"]
         return write_run_report(lake, known["run_id"], folder, datacenter=known["datacenter"])
 
 
