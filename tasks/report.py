@@ -17,8 +17,10 @@ if TYPE_CHECKING:  # draws with matplotlib, which takes a second to import
 
 @step(run_name="{run_id} report")
 def write_report(settings: LakeSettings, run_id: str, datacenter: str | None, out: str = "") -> RunReport:
-    """Write a run's report; ``latest`` is the newest run. Beside the lake's data unless a folder is given: a worker runs
-    flows in a folder that is gone afterwards."""
+    """Write a run's report; ``latest`` is the newest run.
+
+    Beside the lake's data unless a folder is given: the one in which a worker runs flows is gone afterwards.
+    """
     from opendt.reports import data
     from opendt.reports.run import write_run_report
 
