@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.server import PrefectServer
 from opendt.errors import TerminalError
-from opendt.settings import Settings
+from opendt.settings import PrefectSettings, Settings
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
@@ -114,7 +114,9 @@ class Local:
 
     def _ready(self, server: PrefectServer, names: str) -> None:
         self.say(f"Deployments: {names}")
-        self.say(f"Open {server.ui_url}/deployments and start 'pipeline', or: opendt run --remote --trace DIR")
+        port = self.settings.prefect.port
+        there = "" if port == PrefectSettings().port else f"OPENDT_PREFECT__PORT={port} "
+        self.say(f"Open {server.ui_url}/deployments and start 'pipeline', or: {there}opendt run --remote --trace DIR")
         self.say("Control-C ends everything started here.")
 
 

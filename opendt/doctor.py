@@ -146,7 +146,7 @@ def check_lake(settings: Settings) -> Check:
         runs = lake.rows("SELECT count(*) AS runs FROM runs")[0]["runs"]
     if not settings.lake.catalog and not _writable(path):
         return Check("lake", "problem", f"{path} can be read but not written", f"Give yourself write access to {path}.")
-    return Check("lake", "ok", f"{path}, {runs} runs")
+    return Check("lake", "ok", f"{path}, {runs:,} run" + ("" if runs == 1 else "s"))
 
 
 def _writable(folder: Path) -> bool:

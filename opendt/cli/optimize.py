@@ -202,7 +202,7 @@ def _print_whatif(found: dict[str, Any]) -> None:
     base = found["baseline"]
     names = [f"variant {n + 1}" for n in range(len(found["variants"]))]
     columns = ["", "present", *names]
-    rows = [[label, base[m], *(_beside(v, m) for v in found["variants"])] for m, label in _UNITS]
+    rows = [[label, base[m], *(_beside(v, base, m) for v in found["variants"])] for m, label in _UNITS]
     rows.append(["SLOs met", _yes(base), *(_yes(v) for v in found["variants"])])
     workload = found["workload"]
     _wide(columns, rows, f"{workload['tasks']:,} tasks, {workload['fragments']:,} fragments")
@@ -220,11 +220,17 @@ def _verdict(variant: dict[str, Any]) -> str:
     return str(variant["effect"])
 
 
-def _beside(variant: dict[str, Any], metric: str) -> str:
+# From a tenfold on the present value is next to nothing, and a share of it says little.
+_LARGEST_CHANGE_PCT = 1_000.0
+
+
+def _beside(variant: dict[str, Any], base: dict[str, Any], metric: str) -> str:
     if variant["state"] == "failed":
         return "-"
-    change = variant["delta_pct"][metric]
-    return f"{variant[metric]:,.4g}" + (f" ({change:+.1f} %)" if change else "")
+    value, change = variant[metric], variant["delta_pct"][metric]
+    if change and abs(change) >= _LARGEST_CHANGE_PCT:
+        return f"{value:,.4g} ({value - base[metric]:+,.4g})"
+    return f"{value:,.4g}" + (f" ({change:+.1f} %)" if change else "")
 
 
 def _yes(row: dict[str, Any]) -> str:

@@ -251,6 +251,18 @@ def test_a_second_up_says_which_lake_runs_will_use(prefect_server, tmp_path, for
     assert others in said[-1]
 
 
+@pytest.mark.parametrize(("port", "before"), [(4200, ""), (4391, "OPENDT_PREFECT__PORT=4391 ")])
+def test_the_command_that_up_recommends_reaches_its_server(tmp_path, port, before):
+    from flows.local import Local
+    from flows.server import PrefectServer
+    from opendt.settings import PrefectSettings, Settings
+
+    said = []
+    prefect = PrefectSettings(port=port)
+    Local(Settings(prefect=prefect), say=said.append)._ready(PrefectServer(prefect, tmp_path / "log"), "pipeline")
+    assert said[1].endswith(f"start 'pipeline', or: {before}opendt run --remote --trace DIR")
+
+
 def test_a_server_that_cannot_start_tells_its_last_words(tmp_path, monkeypatch):
     from flows.server import PrefectServer
     from opendt.errors import TerminalError
