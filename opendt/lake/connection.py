@@ -14,7 +14,8 @@ from pathlib import Path
 import duckdb
 
 from opendt.errors import LakeError, MissingDependencyError
-from opendt.lake.retry import as_lake_error
+from opendt.lake.retry import as_lake_error, cannot_write
+from opendt.lake.unwritable import needs_copy, readable_copy
 from opendt.settings import LakeSettings
 
 NAME = "lake"
@@ -53,17 +54,24 @@ def require_lake(settings: LakeSettings) -> None:
         )
 
 
-def attach_sql(settings: LakeSettings, *, read_only: bool = False, as_of: int | datetime | None = None) -> str:
+def attach_sql(
+    settings: LakeSettings,
+    *,
+    read_only: bool = False,
+    as_of: int | datetime | None = None,
+    file: Path | None = None,
+) -> str:
     """The statement that attaches the lake in any DuckDB client.
 
     Args:
         as_of: snapshot number, or the moment whose state is wanted.
+        file: SQLite catalogue to read instead of the lake's own.
     """
     options = [f"DATA_PATH {quote(data_path(settings))}", "OVERRIDE_DATA_PATH TRUE"]
     if settings.catalog:
         address = settings.catalog
     else:
-        address = f"sqlite:{Path(settings.path).absolute() / CATALOG_FILE}"
+        address = f"sqlite:{file or Path(settings.path).absolute() / CATALOG_FILE}"
         options += ["META_JOURNAL_MODE 'WAL'", f"META_BUSY_TIMEOUT {settings.busy_timeout_ms}"]
     if isinstance(as_of, datetime):
         options.append(f"SNAPSHOT_TIME {quote(as_of.isoformat())}")
@@ -105,12 +113,27 @@ def connect(
         for name in extensions(settings):
             connection.execute(f"LOAD {quote(str(extension_file(name)))}")
         _create_secret(connection, settings)
-        connection.execute(attach_sql(settings, read_only=read_only, as_of=as_of))
+        _attach(connection, settings, read_only, as_of)
         prepare(connection)
     except duckdb.Error as error:
         connection.close()
         raise as_lake_error(error, f"cannot open the lake at {_where(settings)}") from error
+    except BaseException:
+        connection.close()
+        raise
     return connection
+
+
+def _attach(
+    connection: duckdb.DuckDBPyConnection, settings: LakeSettings, read_only: bool, as_of: int | datetime | None
+) -> None:
+    try:
+        connection.execute(attach_sql(settings, read_only=read_only, as_of=as_of))
+    except duckdb.Error as error:
+        file = catalog_file(settings)
+        if not (read_only and file and cannot_write(error) and needs_copy(file)):
+            raise
+        connection.execute(attach_sql(settings, read_only=True, as_of=as_of, file=readable_copy(file)))
 
 
 def prepare(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:

@@ -208,7 +208,7 @@ class LakeReader:
                 self._commits = CatalogCommits(self.settings)
             return self._commits.last()
         except duckdb.Error as error:
-            raise as_lake_error(error, "cannot ask for the last commit") from error
+            raise as_lake_error(error, f"cannot ask the lake at {self.settings.path} for its last commit") from error
 
     def _note_changes(self, before: int, now: int) -> None:
         changed = None

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import duckdb
 
@@ -32,6 +32,10 @@ _PASSING = (
     "too many clients",
 )
 
+# What SQLite says where it may not write; also when reading, as it has to make files beside the catalogue.
+_READ_ONLY = ("unable to open database file", "attempt to write a readonly database")
+_READ_ONLY_HINT = "Make the lake's folder writable, or name another one with --lake."
+
 
 def is_passing(error: BaseException) -> bool:
     """Whether the same call may succeed later: another writer got in first, or the server is away."""
@@ -41,11 +45,18 @@ def is_passing(error: BaseException) -> bool:
     )
 
 
+def cannot_write(error: duckdb.Error) -> bool:
+    """Whether the catalogue or its folder cannot be written."""
+    return any(part in str(error).lower() for part in _READ_ONLY)
+
+
 def as_lake_error(error: duckdb.Error, what: str) -> OpenDTError:
     """The error of our family for one of DuckDB's: ``LakeBusyError`` where waiting may help, else ``LakeError``."""
     first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if is_passing(error):
         return LakeBusyError(f"{what}: another writer holds the catalogue ({first_line}). Try again.")
+    if cannot_write(error):
+        return LakeError(f"{what}: its folder cannot be written ({first_line}). {_READ_ONLY_HINT}")
     return LakeError(f"{what}: {first_line}")
 
 
@@ -88,15 +99,22 @@ def folder_lock(folder: Path, timeout_ms: int) -> Iterator[None]:
     SQLite refuses a reader that wants to become a writer while another one writes, without waiting; one lock around
     each short write transaction avoids that. The system releases it when the process dies.
 
-    Raises ``LakeBusyError`` after ``timeout_ms`` [ms].
+    Raises ``LakeBusyError`` after ``timeout_ms`` [ms], ``LakeError`` where the folder cannot be written.
     """
     deadline = time.monotonic() + timeout_ms / 1_000
-    with open(folder / ".writers.lock", "a") as file:
+    with _lock_file(folder) as file:
         while not _locked(file.fileno()):
             if time.monotonic() > deadline:
                 raise LakeBusyError(f"{folder}: another writer holds the lake for more than {timeout_ms} ms.")
             time.sleep(0.001 + 0.004 * random.random())
         yield
+
+
+def _lock_file(folder: Path) -> IO[str]:
+    try:
+        return open(folder / ".writers.lock", "a")
+    except OSError as error:
+        raise LakeError(f"{folder}: the lake cannot be written ({error.strerror}). {_READ_ONLY_HINT}") from None
 
 
 def _locked(descriptor: int) -> bool:
