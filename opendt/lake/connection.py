@@ -15,7 +15,7 @@ import duckdb
 
 from opendt.errors import LakeError, MissingDependencyError
 from opendt.lake.retry import as_lake_error, cannot_write
-from opendt.lake.unwritable import needs_copy, readable_copy
+from opendt.lake.unwritable import complete_but_unwritable, readable_copy
 from opendt.settings import LakeSettings
 
 NAME = "lake"
@@ -131,7 +131,7 @@ def _attach(
         connection.execute(attach_sql(settings, read_only=read_only, as_of=as_of))
     except duckdb.Error as error:
         file = catalog_file(settings)
-        if not (read_only and file and cannot_write(error) and needs_copy(file)):
+        if not (read_only and file and cannot_write(error) and complete_but_unwritable(file)):
             raise
         connection.execute(attach_sql(settings, read_only=True, as_of=as_of, file=readable_copy(file)))
 

@@ -33,7 +33,7 @@ _PASSING = (
 )
 
 # What SQLite says where it may not write; also when reading, as it has to make files beside the catalogue.
-_READ_ONLY = ("unable to open database file", "attempt to write a readonly database")
+READ_ONLY = ("unable to open database file", "attempt to write a readonly database")
 _READ_ONLY_HINT = "Make the lake's folder writable, or name another one with --lake."
 
 
@@ -47,7 +47,7 @@ def is_passing(error: BaseException) -> bool:
 
 def cannot_write(error: duckdb.Error) -> bool:
     """Whether the catalogue or its folder cannot be written."""
-    return any(part in str(error).lower() for part in _READ_ONLY)
+    return any(part in str(error).lower() for part in READ_ONLY)
 
 
 def as_lake_error(error: duckdb.Error, what: str) -> OpenDTError:

@@ -19,10 +19,10 @@ _guard = threading.Lock()
 _copies: dict[tuple[str, int, int, int], tempfile.TemporaryDirectory[str]] = {}  # removed when the process ends
 
 
-def needs_copy(catalog: Path) -> bool:
-    """Whether a catalogue that SQLite could not open is a complete one in a folder that cannot be written."""
-    log = Path(f"{catalog}-wal")
-    return not os.access(catalog.parent, os.W_OK) and not (log.exists() and log.stat().st_size)
+def complete_but_unwritable(file: Path) -> bool:
+    """Whether a SQLite file stands in a folder that cannot be written, with nothing in a log beside it."""
+    log = Path(f"{file}-wal")
+    return not os.access(file.parent, os.W_OK) and not (log.exists() and log.stat().st_size)
 
 
 def readable_copy(catalog: Path) -> Path:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, StaticPool, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, NullPool, StaticPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
 from opendt.errors import ConfigError, OpenDTError, TerminalError, TransientError
+from opendt.lake.retry import READ_ONLY
+from opendt.lake.unwritable import complete_but_unwritable
 from opendt.settings import Settings
 from opendt.store.models import Base
 
@@ -50,6 +53,8 @@ def _sqlite(file: Path, read_only: bool, busy_timeout_ms: int) -> Engine:
     missing = str(file) == ":memory:" or (read_only and not file.exists())
     if missing:
         engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+    elif read_only and complete_but_unwritable(file):
+        return _unchanging(file)
     else:
         file.parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(f"sqlite:///{file}", connect_args={"timeout": busy_timeout_ms / 1_000})
@@ -57,6 +62,18 @@ def _sqlite(file: Path, read_only: bool, busy_timeout_ms: int) -> Engine:
     event.listen(engine, "begin", _on_begin)
     with reported():
         Base.metadata.create_all(engine)
+    return engine
+
+
+def _unchanging(file: Path) -> Engine:
+    """An engine on a file in a folder that cannot be written: SQLite is told that nobody else changes it either."""
+    address = f"{file.absolute().as_uri()}?immutable=1"
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
+    event.listen(engine, "begin", _on_begin)
     return engine
 
 
@@ -91,6 +108,10 @@ def reported() -> Iterator[None]:
             f"the store refused a change made at the same moment ({_line(error)}). Try again."
         ) from error
     except OperationalError as error:
+        if any(part in str(error.orig).lower() for part in READ_ONLY):
+            raise TerminalError(
+                f"the store's folder cannot be written ({_line(error)}). Make it writable, or set store.url."
+            ) from error
         raise TransientError(f"the store is locked or does not answer ({_line(error)}). Try again.") from error
     except DBAPIError as error:
         raise TerminalError(f"the store cannot be used: {_line(error)}") from error
