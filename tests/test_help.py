@@ -40,6 +40,14 @@ def test_every_word_of_a_help_text_is_shown(words, command):
     assert missing == [], page
 
 
+@pytest.mark.parametrize("words", [(), ("run",), ("trace", "convert"), ("stream", "tail")])
+def test_options_without_a_value_show_no_type(words):
+    page = shown(words)
+    assert "--help" in page
+    assert "bool" not in page
+    assert "<path>" in page or words != ("trace", "convert"), "others keep theirs"
+
+
 def test_units_in_brackets_are_among_them():
     assert "Length [days]." in shown(["trace", "make"])
     assert "spacing of power samples [s]." in shown(["trace", "make"])

@@ -10,11 +10,31 @@ import gc
 import importlib
 import pkgutil
 import signal
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
+
+
+class Commands(TyperGroup):
+    """The group of all commands; ``--help`` shows no type for options that take no value."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line."""
+        _untyped_flags(self)
+        return super().main(*args, **kwargs)
+
+
+def _untyped_flags(command: Any) -> None:
+    for option in command.get_params(typer.Context(command)):
+        if getattr(option, "is_flag", False) and option.metavar is None:
+            option.metavar = ""
+    for inner in getattr(command, "commands", {}).values():
+        _untyped_flags(inner)
+
 
 app = typer.Typer(
-    name="opendt", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown",
+    name="opendt", cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown",
     help="A digital twin for datacenters: replay, simulate, calibrate, optimize, query.",
 )  # fmt: skip
 
