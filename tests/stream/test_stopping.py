@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from confluent_kafka import KafkaError
 
-from opendt.errors import OpenDTError
+from opendt.errors import BrokerUnavailableError, OpenDTError
 from opendt.lake import Lake
 from opendt.settings import LakeSettings, StreamSettings, WindowSettings
 from opendt.stream import kafka
@@ -50,6 +51,13 @@ def mortal():
     with process:
         yield process, StreamSettings(bootstrap_servers=process.stdout.readline().decode().strip())
         process.kill()
+
+
+def test_a_broker_the_client_has_let_go_of_may_come_back():
+    """What the client says when a broker goes while it is asked for offsets."""
+    error = kafka.KafkaException(KafkaError(KafkaError._DESTROY_BROKER))
+    error = kafka.error_of(error, StreamSettings(bootstrap_servers="b:1"), "asking")
+    assert isinstance(error, BrokerUnavailableError)
 
 
 def test_closing_is_bounded_when_the_broker_was_killed(mortal, trace, send):
