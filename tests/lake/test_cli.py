@@ -55,7 +55,7 @@ def test_sql_reads_standard_input_and_says_when_rows_were_cut(folder: str) -> No
 
 def test_wide_rows_lose_no_value(folder: str) -> None:
     result = runner.invoke(app, ["sql", "FROM latest_run", "--lake", folder])
-    for name in ("uncalibrated_mape_pct", "energy_measured_kwh", "run-b"):
+    for name in ("uncalibrated_mape_pct", "energy_measured_kwh", "run-a"):
         assert name in result.stdout
 
 
