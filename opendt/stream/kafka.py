@@ -17,9 +17,11 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 
 from opendt.errors import BrokerUnavailableError, ConfigError, OpenDTError, StreamGapError, TerminalError
 from opendt.settings import StreamSettings
+from opendt.stream.repeats import Repeats
 
 log = logging.getLogger(__name__)
 log.addHandler(logging.NullHandler())
+log.addFilter(Repeats())
 
 OFFSET_BEGINNING: int = ck.OFFSET_BEGINNING
 OFFSET_END: int = ck.OFFSET_END
