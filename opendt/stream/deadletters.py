@@ -18,6 +18,7 @@ from opendt.stream.layouts import decoder_of
 log = logging.getLogger(__name__)
 
 _FLUSH_S = 15.0
+_LEAVE_S = 5.0  # the lake has them as well
 
 
 class DeadLetterTopic:
@@ -61,10 +62,12 @@ class DeadLetterTopic:
             log.warning("dead letter %s not sent on: %s", where, error)
 
     def close(self) -> None:
-        """Wait until the broker has them."""
+        """Wait until the broker has them, a few seconds at most."""
         if self._client is not None:
-            self._client.flush(_FLUSH_S)
-            self._client = None
+            client, self._client = self._client, None
+            left = client.flush(_LEAVE_S)
+            if left:
+                log.warning("%d dead letters not sent on: the broker did not take them within %g s", left, _LEAVE_S)
 
 
 @dataclass(frozen=True, slots=True)

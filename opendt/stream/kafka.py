@@ -27,6 +27,7 @@ OFFSET_BEGINNING: int = ck.OFFSET_BEGINNING
 OFFSET_END: int = ck.OFFSET_END
 EMBEDDED_CLUSTER = "mockCluster"  # how librdkafka's mock cluster names itself
 TIMEOUT_S = 15.0
+GRACE_S = 5.0  # longer than librdkafka's own limit, so that its error comes and not Python's
 CLOSE_S = 3.0
 
 _Code = ck.KafkaError

@@ -110,7 +110,9 @@ def active_groups(settings: StreamSettings, prefix: str) -> set[str]:
     if kafka.is_embedded(kafka.cluster_id(client, settings)):
         return set()
     with kafka.translated(settings, "listing consumer groups"):
-        found = client.list_consumer_groups(request_timeout=kafka.TIMEOUT_S).result(kafka.TIMEOUT_S)
+        found = client.list_consumer_groups(request_timeout=kafka.TIMEOUT_S).result(kafka.TIMEOUT_S + kafka.GRACE_S)
+    if found.errors:  # of some brokers only; what they know would be missing
+        raise kafka.error_of(found.errors[0], settings, "listing consumer groups")
     return {g.group_id for g in found.valid if g.group_id.startswith(prefix) and g.state.name not in ("EMPTY", "DEAD")}
 
 
@@ -148,7 +150,7 @@ def delete(settings: StreamSettings) -> list[str]:
         return []
     for name, future in client.delete_topics(names, request_timeout=kafka.TIMEOUT_S).items():
         with kafka.translated(settings, f"deleting topic {name}"):
-            future.result(kafka.TIMEOUT_S)
+            future.result(kafka.TIMEOUT_S + kafka.GRACE_S)
     _until(lambda: not set(names) & set(_existing(client, settings)))
     return names
 
@@ -174,7 +176,7 @@ def _create_missing(client: Any, settings: StreamSettings, missing: list[TopicSp
     created = []
     for name, future in client.create_topics(new, request_timeout=kafka.TIMEOUT_S).items():
         try:
-            future.result(kafka.TIMEOUT_S)
+            future.result(kafka.TIMEOUT_S + kafka.GRACE_S)
             created.append(name)
         except kafka.KafkaException as error:
             if "fenced" in str(error):  # brokers that have just started, or are too busy to say that they live
@@ -232,7 +234,7 @@ def _actual(client: Any, settings: StreamSettings, wanted: list[TopicSpec]) -> l
     found = []
     for spec, resource in zip(wanted, resources, strict=True):
         with kafka.translated(settings, f"describing topic {spec.name}"):
-            entries = futures[resource].result(kafka.TIMEOUT_S)
+            entries = futures[resource].result(kafka.TIMEOUT_S + kafka.GRACE_S)
         partitions = metadata[spec.name].partitions
         found.append(
             {

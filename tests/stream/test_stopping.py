@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,8 +17,10 @@ from confluent_kafka import KafkaError
 
 from opendt.errors import BrokerUnavailableError, OpenDTError
 from opendt.lake import Lake
+from opendt.models.messages import DeadLetter
 from opendt.settings import LakeSettings, StreamSettings, WindowSettings
-from opendt.stream import kafka
+from opendt.stream import kafka, topics
+from opendt.stream.deadletters import DeadLetterTopic
 from opendt.stream.source import open_windows
 from opendt.traces.synthetic.generate import make_trace as generate
 from opendt.traces.synthetic.options import SyntheticOptions
@@ -71,6 +74,29 @@ def test_closing_is_bounded_when_the_broker_was_killed(mortal, trace, send):
     stream.close()
     assert time.monotonic() - began < kafka.CLOSE_S + 2
     stream.close()  # again: nothing left to do
+
+
+def test_dead_letters_are_not_waited_for_long_when_the_broker_is_gone(mortal, caplog):
+    process, settings = mortal
+    letters = DeadLetterTopic(settings, "dc")
+    letters.send([DeadLetter("dc.power", 0, 1, "not JSON", b"?", 1)])
+    process.kill()
+    process.wait()
+    letters.send([DeadLetter("dc.power", 0, offset, "not JSON", b"?", 1) for offset in range(2, 5)])
+    began = time.monotonic()
+    letters.close()
+    assert time.monotonic() - began < 8
+    assert re.search(r"[34] dead letters not sent on", caplog.text), "the loss is told"
+
+
+def test_a_broker_gone_while_groups_are_listed_is_an_error_of_ours(mortal, monkeypatch):
+    process, settings = mortal
+    monkeypatch.setattr(kafka, "TIMEOUT_S", 1.0)
+    monkeypatch.setattr(kafka, "cluster_id", lambda client, settings: "a real one, which has just answered")
+    process.kill()
+    process.wait()
+    with pytest.raises(BrokerUnavailableError, match="listing consumer groups"):
+        topics.active_groups(settings, "opendt")
 
 
 def test_closing_does_not_wait_when_the_broker_is_there(embedded, trace, send):
