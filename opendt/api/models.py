@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel
+
+from opendt.settings import Speed
 
 
 class Request(BaseModel):
@@ -82,12 +84,18 @@ class SloRequest(Request):
     runtime_target: float = Field(gt=0, allow_inf_nan=False, description="Runtime target of a run [h].", examples=[168])
 
 
+def _no_keyword(run_id: str) -> str:
+    if run_id == "latest":
+        raise ValueError("a run cannot be called 'latest': where runs are looked up, that means the newest one")
+    return run_id
+
+
 class StartRequest(Request):
     """What to replay; the configured trace when empty."""
 
     trace: str | None = Field(None, max_length=1_000, description="Folder of the trace on the server.")
-    speed: float | None = Field(None, description="Trace seconds per second; -1 as fast as possible.", examples=[300])
-    run_id: str = Field(
+    speed: Speed | None = Field(None, description="Trace seconds per second; -1 as fast as possible.", examples=[300])
+    run_id: Annotated[str, AfterValidator(_no_keyword)] = Field(
         "", pattern=r"^[A-Za-z0-9._-]{0,80}$", description="Empty for a new run; a known one resumes it."
     )
 

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -171,6 +172,15 @@ def test_start_without_a_trace_says_what_to_do(own: TestClient) -> None:
     assert response.status_code == 400
     assert "opendt trace make" in response.json()["error"]
     assert own.post("/api/stop", headers=AUTH).json() == {"message": "System already stopped"}
+
+
+@pytest.mark.parametrize(("field", "value"), [("speed", 0), ("speed", -5), ("run_id", "latest"), ("run_id", "../up")])
+def test_start_refuses_at_the_door_what_no_run_may_have(
+    own: TestClient, tmp_path: Path, field: str, value: Any
+) -> None:
+    response = own.post("/api/start", json={"trace": str(tmp_path), field: value}, headers=AUTH)
+    assert response.status_code == 422
+    assert field in response.text
 
 
 def test_start_and_stop_follow_a_process(own: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
