@@ -30,10 +30,10 @@ export const clock = signal(Date.now());
 /** The period the time charts show; the whole run unless zoomed. */
 export const shown = computed<Range | null>(() => zoom.value ?? extent.value ?? null);
 
-/** The run shown: the chosen one, else the latest. */
+/** The run shown: the chosen one, else the latest that has something to show. */
 export const run = computed<Run | null>(() => {
   const all = runs.value ?? [];
-  return all.find((one) => keyOf(one) === chosenKey.value) ?? all[0] ?? null;
+  return all.find((one) => keyOf(one) === chosenKey.value) ?? all.find((one) => (one.windows ?? 0) > 0) ?? all[0] ?? null;
 });
 
 export const runKey = computed<string>(() => (run.value ? keyOf(run.value) : ""));

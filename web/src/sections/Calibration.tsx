@@ -110,7 +110,10 @@ function titleOf(path: string): string {
 
 const SEPARATOR = "\u0000";
 
-/** Numbers of a JSON object: lists and mappings of nothing but numbers stay together, under their path. */
+/**
+ * Numbers of a JSON object: lists and mappings of nothing but numbers stay together, under their path. Lists of
+ * mappings are records, as of drift, and no parameters.
+ */
 function groups(text: string): Map<string, Map<string, number>> {
   const found = new Map<string, Map<string, number>>();
   const put = (path: string[], leaf: string, value: number): void => {
@@ -119,6 +122,7 @@ function groups(text: string): Map<string, Map<string, number>> {
   };
   const walk = (value: unknown, path: string[]): void => {
     if (!value || typeof value !== "object") return;
+    if (Array.isArray(value) && value.some((inner) => typeof inner === "object")) return;
     const entries = Object.entries(value);
     const together = path.length > 0 && entries.length > 1 && entries.every(([, inner]) => typeof inner === "number");
     for (const [name, inner] of entries) {
