@@ -14,7 +14,7 @@ from flows.heartbeat import heartbeats
 from flows.hooks import mark_run
 from flows.parameters import PipelineParameters
 from flows.progress import Progress
-from flows.runtime import default_run_id, run_name, say, warn
+from flows.runtime import begun_ms, default_run_id, run_name, say, warn
 from opendt.settings import StreamSettings
 from opendt.stream.broker import broker
 from opendt.stream.replay_process import ReplayProcess
@@ -23,11 +23,13 @@ from opendt.traces.plausible import doubts
 from opendt.twin.run import open_session
 from opendt.twin.session import TwinSession
 from opendt.twin.totals import RunSummary
+from opendt.units import MS_PER_S
 from tasks.lake import finish_run, record_replay
 from tasks.optimize import propose, settle
 from tasks.stream import read_trace
 
 interrupted = mark_run(PipelineParameters, "run")
+CLOCKS_APART_MS = 300 * MS_PER_S  # this machine's, Prefect's and the broker's
 
 
 @flow(
@@ -38,6 +40,7 @@ def pipeline(params: PipelineParameters) -> RunSummary:
     """Replay a trace through Kafka, simulate it window by window, calibrate, propose; results in the lake."""
     settings = params.settings()
     run_id = params.run_id or default_run_id("run")
+    since_ms = None if params.run_id else begun_ms() - CLOCKS_APART_MS
     with heartbeats(), artifacts.drawing() as drawing:
         with ExitStack() as stack:
             stream = stack.enter_context(broker(settings.stream))
@@ -64,7 +67,7 @@ def pipeline(params: PipelineParameters) -> RunSummary:
                 say("Resuming at window %d.", session.next_index)
             replay = replay or stack.enter_context(send(_start(session, replay_id) if embedded else None))
             progress = Progress(artifacts.window_count(trace, settings.windows.length_s), f"Windows of {run_id}")
-            source = partial(open_windows, stream, settings.windows, settings.datacenter, replay_id)
+            source = partial(open_windows, stream, settings.windows, settings.datacenter, replay_id, since_ms=since_ms)
             windows = follow(session, source, progress, settings.prefect, sender=replay)
             session.flush()
             drawing.order(settings.lake, run_id, settings.datacenter, artifacts.FIGURES)

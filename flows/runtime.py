@@ -22,6 +22,8 @@ from flows.server import reachable_api, require_api
 from opendt.errors import InputError, TransientError
 from opendt.settings import PrefectSettings
 from opendt.twin.run import new_run_id
+from opendt.twin.session import wall_clock_ms
+from opendt.units import datetime_to_ms
 
 R = TypeVar("R")
 log = logging.getLogger("opendt.flows")
@@ -164,6 +166,13 @@ def default_run_id(kind: str) -> str:
 def flow_run_id_as_run_id(kind: str, flow_run_id: str) -> str:
     """The run id of a flow run that was given none."""
     return f"{kind}-{flow_run_id[:13]}"
+
+
+def begun_ms() -> int:
+    """When the flow run was created, whatever attempt this is; now, outside one [epoch ms]."""
+    context = FlowRunContext.get()
+    created = context.flow_run.created if context is not None and context.flow_run is not None else None
+    return wall_clock_ms() if created is None else datetime_to_ms(created)
 
 
 def say(text: str, *values: Any) -> None:

@@ -344,6 +344,15 @@ def watermarks(client: Any, topic: str, partition: int, settings: StreamSettings
             time.sleep(0.05)
 
 
+def offset_at(client: Any, topic: str, partition: int, time_ms: int, settings: StreamSettings) -> int | None:
+    """Offset of a partition's first record sent at a time or later [epoch ms]; None when there is none."""
+    with translated(settings, f"looking up a time in {topic}"):
+        (found,) = client.offsets_for_times([ck.TopicPartition(topic, partition, time_ms)], timeout=TIMEOUT_S)
+    if found.error is not None:
+        raise error_of(ck.KafkaException(found.error), settings, f"looking up a time in {topic}")
+    return found.offset if found.offset >= 0 else None
+
+
 def _refresh(client: Any, topic: str) -> None:
     """Have the client look up a topic's leaders again; one that asked a starting broker would believe it for long."""
     try:

@@ -43,6 +43,7 @@ class WindowStream:
         position: StreamPosition | None,
         first_index: int,
         clock: Clock | None = None,
+        since_ms: int | None = None,
     ) -> None:
         self._settings, self._clock, self._replay = settings, clock or SystemClock(), replay_id
         topics.ensure(settings)
@@ -62,7 +63,7 @@ class WindowStream:
         self._ordered = None if told else OrderedTopics(data, settings)
         self._reader = Reader(self.windower, decoder_of(settings), settings, datacenter, replay_id, frozenset(watched))
         same = position if position is not None and position.cluster == cluster else None
-        starts = self._starts([*data, *others], same)
+        starts = self._starts([*data, *others], same, None if kafka.is_embedded(cluster) else since_ms)
         self.windower.ledger.begin(starts)
         kafka.assign(self._client, starts)
         self._dead_letters = DeadLetterTopic(settings, datacenter)
@@ -130,8 +131,11 @@ class WindowStream:
     def _partitions(self, names: tuple[str, ...]) -> list[Partition]:
         return [(name, p) for name in names for p in range(kafka.partition_count(self._client, name, self._settings))]
 
-    def _starts(self, partitions: list[Partition], position: StreamPosition | None) -> dict[Partition, int]:
-        """Offsets to start at: the position's, else the beginning; of old topology decisions, a replay sees none."""
+    def _starts(
+        self, partitions: list[Partition], position: StreamPosition | None, since_ms: int | None
+    ) -> dict[Partition, int]:
+        """Offsets to start at: the position's, else those of a time, else the beginning; of old topology decisions, a
+        replay sees none."""
         starts = {}
         for where in partitions:
             if position is not None and where in position.offsets:
@@ -140,6 +144,9 @@ class WindowStream:
             low, high = kafka.watermarks(self._client, *where, self._settings)
             decided = where[0] == self._settings.topics.sim_topology and self._replay is not None
             starts[where] = high if decided else low
+            if since_ms is not None and low < high:  # what comes after ``high`` was asked for is read in any case
+                at = kafka.offset_at(self._client, *where, since_ms, self._settings)
+                starts[where] = max(starts[where], high if at is None else min(at, high))
         return starts
 
     def _poll(self) -> None:
@@ -239,6 +246,7 @@ def open_windows(
     first_index: int = 0,
     *,
     clock: Clock | None = None,
+    since_ms: int | None = None,
 ) -> WindowStream:
     """Windows of a stream, in order, one after another: ``with open_windows(...) as stream: for batch in stream:``.
 
@@ -249,9 +257,11 @@ def open_windows(
         replay_id: read only this replay and end with it; None reads whatever comes and ends when every partition ended.
         position: of the last window committed; reading goes on exactly after it. None starts from the beginning.
         first_index: number of the first window handed out.
+        since_ms: without a position, start at the first record sent at this time or later [epoch ms] and spare the
+            reader what others left; None for the beginning. The embedded broker knows no times.
 
     Raises:
         ConfigError: no broker address, or a topic contradicts the configuration.
         BrokerUnavailableError: no broker answers.
     """
-    return WindowStream(settings, windows, datacenter, replay_id, position, first_index, clock)
+    return WindowStream(settings, windows, datacenter, replay_id, position, first_index, clock, since_ms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import fields
 
 import numpy as np
@@ -12,6 +13,7 @@ from opendt.models.messages import StreamPosition
 from opendt.models.workload import Tasks
 from opendt.settings import WindowSettings
 from opendt.stream.broker import embedded_broker
+from opendt.stream.replay import Replay
 from opendt.stream.source import open_windows
 from opendt.windows.batch import WindowBatch
 
@@ -189,3 +191,22 @@ def test_a_replay_is_the_same_bytes_every_time(settings, trace, send):
     a, b = ({key[1:]: mark for key, mark in marks.items()} for marks in ends)
     assert a == b
     assert len(a) == 9  # four partitions each of workload and power, and the topology's
+
+
+@pytest.mark.java
+def test_a_reader_that_starts_at_a_time_spares_itself_what_was_there_before(real, trace):
+    Replay(trace, real, "dc", "old", start_sequences={}).run()
+    time.sleep(0.05)
+    since_ms = time.time_ns() // 1_000_000
+    time.sleep(0.05)
+    Replay(trace, real, "dc", "r1", start_sequences={}).run()
+    whole = read(real)
+    with open_windows(real, WINDOWS, "dc", "r1", since_ms=since_ms) as stream:
+        starts = stream.windower.ledger.progress()
+        batches = list(stream)
+    assert_same_batches(batches, whole)
+    assert sum(starts.values()) > 0
+    with open_windows(real, WINDOWS, "dc", "r1", since_ms=since_ms + 3_600_000) as stream:
+        ends = stream.windower.ledger.progress()
+    assert all(starts[where] <= end for where, end in ends.items())
+    assert sum(starts.values()) < sum(ends.values())
