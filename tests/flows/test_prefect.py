@@ -19,6 +19,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.runtime import flow_run
 
+from flows.runtime import begun_ms
 from opendt.errors import EngineError, LakeBusyError
 from opendt.settings import PrefectSettings
 from tasks.fanout import fan_out
@@ -127,6 +128,28 @@ def test_steps_on_threads_do_not_warn_of_timeouts_that_cannot_interrupt_them(pre
     assert {run.name for run in _task_runs(client, run_id, 2)} == {"steady-run window 4", "steady-run window 5"}
     assert [record.getMessage() for record in caplog.records if "Timeout" in record.getMessage()] == []
     assert unlucky.timeout_seconds is not None
+
+
+BEGUN: list[int] = []
+
+
+@flow(retries=1)
+def second_attempt() -> None:
+    BEGUN.append(begun_ms())
+    if len(BEGUN) == 1:
+        time.sleep(1.0)
+        raise LakeBusyError("the first attempt fails")
+
+
+def test_a_retried_run_has_begun_when_its_first_attempt_did(prefect_api):
+    BEGUN.clear()
+    before_ms = time.time_ns() // 1_000_000
+    second_attempt()
+    after_ms = time.time_ns() // 1_000_000
+    assert len(BEGUN) == 2
+    assert BEGUN[0] == BEGUN[1], "else a new attempt would not read what the first one's replay has sent"
+    assert before_ms - 1_000 <= BEGUN[0] < after_ms - 900
+    assert before_ms <= begun_ms() <= time.time_ns() // 1_000_000 >= after_ms, "outside a flow run it is now"
 
 
 def test_a_terminal_error_is_not_retried_and_its_sentence_is_the_state(prefect_api, client):
