@@ -19,7 +19,7 @@ RECENT = 48  # calibrations, and newest windows, looked at
 # Spread over the run, the newest among them.
 _CALIBRATIONS = """
 SELECT parameters_json, method FROM calibrations WHERE run_id = ? AND datacenter = ? AND published
-QUALIFY (row_number() OVER (ORDER BY window_index DESC, created_ms DESC) - 1) % greatest(1, count(*) OVER () // ?) = 0
+QUALIFY (row_number() OVER (ORDER BY window_index DESC, created_ms DESC) - 1) % ceil(count(*) OVER () / ?)::BIGINT = 0
 ORDER BY window_index DESC, created_ms DESC"""
 _RATIOS = """
 SELECT energy_measured_j / energy_j AS ratio FROM windows

@@ -71,6 +71,16 @@ def test_properties_that_were_calibrated_become_evidence(lake, settings):
     assert evidence.source == "6 calibrations and 6 windows of run r1"
 
 
+@pytest.mark.parametrize(("made", "taken"), [(48, 48), (49, 25), (100, 34)])
+def test_at_most_48_calibrations_are_taken_spread_over_the_run_and_the_newest_is_one(lake, settings, made, taken):
+    _run(lake, settings, topology(10), [{"cpuPowerModel.idlePower": 20.0 + i} for i in range(made)])
+    model, evidence = calibrated(lake, "r1", settings.datacenter, topology(10))
+    idle_w = [models[0].idlePower for models in evidence.ensemble]
+    assert model.clusters[0].hosts[0].cpuPowerModel.idlePower == idle_w[0] == 20.0 + made - 1
+    assert len(idle_w) == taken
+    assert idle_w[-1] < 20.0 + made / 10
+
+
 def test_learned_curves_become_monotone_power_models(lake, settings):
     curves = {"groups": {"C01/H01": {"levels_w": [80.0, 120.0, 110.0], "step_w": 5.0}}, "experts": {}}
     _run(lake, settings, topology(10), [curves])
